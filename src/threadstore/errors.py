@@ -1,0 +1,106 @@
+"""Every error a caller can meet, each with a stable code and a hint that says what to do next.
+
+The tree is small on purpose, and each leaf is also the matching standard exception::
+
+    ThreadStoreError
+    ├── ThreadNotFound    (LookupError)          no such thread, or not live
+    ├── InvalidRequest    (ValueError)           the call itself is wrong
+    ├── Conflict          (RuntimeError)         somebody else is in the way
+    ├── Unsupported       (NotImplementedError)  this store cannot do that
+    ├── StoreUnavailable  (OSError)              disk, database or network failed
+    └── CorruptHistory    (ValueError)           no line of a history can be served
+
+No driver or operating-system error escapes a store.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+__all__ = [
+    "Conflict",
+    "CorruptHistory",
+    "InvalidRequest",
+    "StoreUnavailable",
+    "ThreadNotFound",
+    "ThreadStoreError",
+    "Unsupported",
+]
+
+
+class ThreadStoreError(Exception):
+    """Base of all errors of this package.
+
+    ``code`` is stable across releases and is what programs should compare; ``hint`` is a sentence
+    for people that says what to do next (may be ``None``).
+    """
+
+    code: ClassVar[str] = "thread_store_error"
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class ThreadNotFound(ThreadStoreError, LookupError):
+    """No thread with that id, or (for verbs that need a writer) the thread is not live here."""
+
+    code = "thread_not_found"
+
+    def __init__(self, thread_id: str, message: str | None = None, *, hint: str | None = None) -> None:
+        super().__init__(message or f"thread not found: {thread_id}", hint=hint)
+        self.thread_id = thread_id
+
+    @classmethod
+    def not_live(cls, thread_id: str) -> ThreadNotFound:
+        """The error of ``append_items``, ``persist_thread`` and ``flush_thread`` without a writer."""
+        return cls(
+            thread_id,
+            f"thread is not live: {thread_id}",
+            hint="open it first with create_thread or resume_thread",
+        )
+
+
+class InvalidRequest(ThreadStoreError, ValueError):
+    """The request can never succeed as it stands: wrong type, bad cursor, archived thread, …"""
+
+    code = "invalid_request"
+
+
+class Conflict(ThreadStoreError, RuntimeError):
+    """Another writer, another position or another thread stands in the way.
+
+    ``holder`` names who holds the thread where the system shows it.
+    """
+
+    code = "conflict"
+
+    def __init__(self, message: str, *, holder: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.holder = holder
+
+
+class Unsupported(ThreadStoreError, NotImplementedError):
+    """The store does not offer this operation; ``operation`` is the verb's name."""
+
+    code = "unsupported"
+
+    def __init__(self, operation: str, message: str | None = None, *, hint: str | None = None) -> None:
+        super().__init__(message or f"this store does not support {operation}", hint=hint)
+        self.operation = operation
+
+
+class StoreUnavailable(ThreadStoreError, OSError):
+    """The store cannot do its work right now: disk full, no permission, database gone, closed."""
+
+    code = "store_unavailable"
+
+
+class CorruptHistory(ThreadStoreError, ValueError):
+    """Not one line of a thread's history can be served."""
+
+    code = "corrupt_history"

@@ -1,0 +1,214 @@
+"""Rollout items: one line of history each, lossless.
+
+A line that Codex ever wrote, known or unknown, is read and can be written back byte for byte: the
+bytes themselves travel with the item, and the payload is decoded only when somebody looks.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from threadstore.errors import InvalidRequest
+
+__all__ = ["DamagedLine", "History", "RolloutItem"]
+
+
+class _Envelope(msgspec.Struct, gc=False):
+    """The outer object of a line (Codex 0.34 to 0.169); unknown keys stay in the raw bytes."""
+
+    type: str
+    payload: msgspec.Raw
+    timestamp: str | None = None
+    ordinal: int | None = None
+
+
+class _NewLine(msgspec.Struct, gc=False):
+    """The same in the order in which Codex writes the keys."""
+
+    timestamp: str
+    ordinal: int | msgspec.UnsetType
+    type: str
+    payload: Any
+
+
+_decode: Final = msgspec.json.Decoder(_Envelope).decode
+_decode_any: Final = msgspec.json.Decoder().decode
+_encode: Final = msgspec.json.Encoder().encode
+_UNPARSED: Final = object()
+
+
+class RolloutItem:
+    """One item of a thread's history. Treat it as immutable.
+
+    ``type`` is the line's type (``session_meta``, ``response_item``, ``event_msg``, …), ``payload``
+    the decoded JSON value, ``timestamp`` the text that stands on the line (``None``: the store
+    stamps it when it is appended), ``ordinal`` the number of a paginated thread's line,
+    ``raw`` the exact bytes without the final newline if the item was read, else ``None``.
+    ``position`` is set on items that a store has read: the number of lines of the thread's log up
+    to and including this one.
+    """
+
+    __slots__ = ("_payload", "_payload_raw", "ordinal", "position", "raw", "timestamp", "type")
+
+    def __init__(
+        self,
+        type: str,  # noqa: A002 - the key's name on disk
+        payload: Any,
+        timestamp: str | None = None,
+        ordinal: int | None = None,
+        raw: bytes | None = None,
+    ) -> None:
+        if not isinstance(type, str):
+            raise InvalidRequest("the type of an item must be a string")
+        self.type = type
+        self._payload = payload
+        self._payload_raw: msgspec.Raw | None = None
+        self.timestamp = timestamp
+        self.ordinal = ordinal
+        self.raw = raw
+        self.position: int | None = None
+
+    @classmethod
+    def parse(cls, line: bytes) -> RolloutItem:
+        """Read one line (with or without its newline).
+
+        Raises :class:`InvalidRequest` if it is not a JSON object that can be an item. Fields of
+        a wrong shape are degraded to ``None`` instead of losing the line; bytes that are not UTF-8
+        inside strings are kept in ``raw`` and replaced in ``payload``.
+        """
+        if line.endswith(b"\n"):
+            line = line[:-1]
+        try:
+            envelope = _decode(line)
+        except (msgspec.MsgspecError, RecursionError, ValueError):
+            return cls._parse_leniently(line)
+        item = cls.__new__(cls)
+        item.type = envelope.type
+        item._payload = _UNPARSED
+        item._payload_raw = envelope.payload
+        item.timestamp = envelope.timestamp
+        item.ordinal = envelope.ordinal
+        item.raw = line
+        item.position = None
+        return item
+
+    @classmethod
+    def _parse_leniently(cls, line: bytes) -> RolloutItem:
+        if b"\n" in line:
+            raise InvalidRequest("an item is one line; this is more than one")
+        value = _decode_lossy(line)
+        if not isinstance(value, dict):
+            raise InvalidRequest("not a JSON object")
+        timestamp, ordinal = value.get("timestamp"), value.get("ordinal")
+        kind, payload = _classify(value)
+        return cls(
+            kind,
+            payload,
+            timestamp if isinstance(timestamp, str) else None,
+            ordinal if isinstance(ordinal, int) and not isinstance(ordinal, bool) else None,
+            line,
+        )
+
+    @property
+    def payload(self) -> Any:
+        """The decoded payload; do not modify it."""
+        if self._payload is _UNPARSED:
+            raw = self._payload_raw
+            assert raw is not None
+            try:
+                self._payload = _decode_any(raw)
+            except (msgspec.MsgspecError, RecursionError, ValueError):
+                self._payload = _decode_lossy(bytes(raw), strict=False)
+            self._payload_raw = None
+        return self._payload
+
+    @property
+    def kind(self) -> str | None:
+        """``payload["type"]`` where there is one: the kind of an event or response item."""
+        payload = self.payload
+        kind = payload.get("type") if isinstance(payload, dict) else None
+        return kind if isinstance(kind, str) else None
+
+    def line(self) -> bytes:
+        """The line without its newline: the bytes it was read from, else Codex's compact form."""
+        if self.raw is not None:
+            return self.raw
+        return self.encode(self.timestamp or "", self.ordinal)
+
+    def encode(self, timestamp: str, ordinal: int | None = None) -> bytes:
+        """A fresh line with this timestamp and ordinal; :class:`InvalidRequest` if not JSON."""
+        number = msgspec.UNSET if ordinal is None else ordinal
+        body = _NewLine(timestamp, number, self.type, self.payload)
+        try:
+            return _encode(body)
+        except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
+            raise InvalidRequest(f"the payload of this {self.type} item is not JSON: {error}") from error
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, RolloutItem):
+            return NotImplemented
+        if self.raw is not None and self.raw == other.raw:
+            return True
+        return (self.type, self.timestamp, self.ordinal) == (
+            other.type,
+            other.timestamp,
+            other.ordinal,
+        ) and bool(self.payload == other.payload)
+
+    def __hash__(self) -> int:
+        return hash((self.type, self.timestamp, self.ordinal))
+
+    def __repr__(self) -> str:
+        kind = self.kind
+        label = f"{self.type}/{kind}" if kind else self.type
+        return f"<RolloutItem {label} {self.timestamp or 'unstamped'}>"
+
+
+def _decode_lossy(data: bytes, *, strict: bool = True) -> Any:
+    """Decode JSON, replacing bytes that are not UTF-8; ``None`` instead of an error if not strict."""
+    try:
+        return _decode_any(data.decode("utf-8", "replace"))
+    except (msgspec.MsgspecError, RecursionError, ValueError) as error:
+        if strict:
+            raise InvalidRequest(f"not JSON: {error}") from error
+        return None
+
+
+def _classify(value: dict[str, Any]) -> tuple[str, Any]:
+    """Type and payload of an object; the bare lines of Codex 0.29 and before get today's types."""
+    kind = value.get("type")
+    if "payload" in value:
+        if not isinstance(kind, str):
+            raise InvalidRequest("the line has no type")
+        return kind, value["payload"]
+    if isinstance(kind, str):
+        return "response_item", value
+    if isinstance(value.get("record_type"), str):
+        return "record_state", value
+    if isinstance(value.get("id"), str) and "timestamp" in value:
+        return "session_meta", value
+    raise InvalidRequest("the line has neither a payload nor a known old form")
+
+
+class DamagedLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A line that is no item. It costs itself and nothing else."""
+
+    position: int
+    """Number of lines of the thread's log up to and including this one."""
+
+    raw: bytes
+    """The bytes of the line, at most the first 64 KiB."""
+
+    reason: str
+    """Why it is no item, for people."""
+
+
+class History(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole history in replay order."""
+
+    items: tuple[RolloutItem, ...]
+    damage: tuple[DamagedLine, ...]
+    position: int
+    """Number of lines of the thread's log, damaged and metadata lines included."""

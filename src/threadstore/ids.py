@@ -1,0 +1,58 @@
+"""Thread ids: UUIDs, written in lower case with hyphens; new ones are version 7 (time-ordered)."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import uuid
+
+from threadstore.errors import InvalidRequest
+
+__all__ = ["new_thread_id", "parse_thread_id", "try_thread_id"]
+
+_lock = threading.Lock()
+_last_ms = 0
+_counter = 0
+
+
+def new_thread_id() -> str:
+    """A new UUIDv7, increasing within the process even when the clock steps back."""
+    global _last_ms, _counter  # noqa: PLW0603 - one sequence per process is the point
+    with _lock:
+        now_ms = time.time_ns() // 1_000_000
+        if now_ms > _last_ms:
+            _last_ms = now_ms
+            _counter = int.from_bytes(os.urandom(2), "big") & 0x7FF  # room to count upwards
+        else:
+            _counter += 1
+            if _counter > 0xFFF:
+                _last_ms += 1
+                _counter = 0
+        ms, sequence = _last_ms, _counter
+    tail = int.from_bytes(os.urandom(8), "big") & ((1 << 62) - 1)
+    value = (ms << 80) | (0x7 << 76) | (sequence << 64) | (0b10 << 62) | tail
+    return str(uuid.UUID(int=value))
+
+
+def try_thread_id(text: str) -> str | None:
+    """The canonical form of *text*, or ``None`` if it is not a UUID in any of its spellings.
+
+    Codex (all releases seen) accepts hyphenated, plain, braced and URN forms and writes the
+    hyphenated lower-case one.
+    """
+    try:
+        return str(uuid.UUID(text))
+    except (ValueError, AttributeError, TypeError):
+        return None
+
+
+def parse_thread_id(text: str) -> str:
+    """The canonical form of *text*; :class:`InvalidRequest` if it is not a UUID."""
+    parsed = try_thread_id(text)
+    if parsed is None:
+        raise InvalidRequest(
+            f"invalid thread id: {text!r}",
+            hint="a thread id is a UUID such as 01a201e5-a996-7a61-8db2-c256091e8939",
+        )
+    return parsed

@@ -1,0 +1,370 @@
+"""The metadata of a thread: what is stored, and the one patch type that changes it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from enum import StrEnum
+from typing import Any, Final, Literal, TypeAlias
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from threadstore.errors import InvalidRequest
+
+__all__ = [
+    "UNSET",
+    "GitInfo",
+    "GitInfoPatch",
+    "HistoryBase",
+    "MetadataOrigin",
+    "NewThread",
+    "Section",
+    "SessionSource",
+    "StoredThread",
+    "ThreadMetadataPatch",
+    "TokenUsage",
+    "is_subagent",
+    "source_kind",
+    "source_parent",
+]
+
+SessionSource: TypeAlias = str | dict[str, Any]
+"""Where a thread was started, in Codex's JSON form: a word (``cli``, ``vscode``, ``exec``, ``mcp``,
+``unknown``) or an object (``{"custom": "atlas"}``, ``{"subagent": {"thread_spawn": {…}}}``, …)."""
+
+HistoryMode: TypeAlias = Literal["legacy", "paginated"]
+MemoryMode: TypeAlias = str
+"""``enabled`` or ``disabled``; Codex also writes ``polluted`` itself."""
+
+
+class MetadataOrigin(StrEnum):
+    """Who says it: a caller (user, API), or history through observation."""
+
+    EXPLICIT = "explicit"
+    OBSERVED = "observed"
+
+
+class GitInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """Git facts of the thread's working directory."""
+
+    sha: str | None = None
+    branch: str | None = None
+    origin_url: str | None = None
+    """Always without credentials."""
+
+
+class TokenUsage(msgspec.Struct, frozen=True, kw_only=True):
+    """Token counters of a whole thread, as in the last ``token_count`` event with info."""
+
+    input_tokens: int = 0
+    cached_input_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_output_tokens: int = 0
+    total_tokens: int = 0
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True):
+    """A section of Codex's own thread list (0.150 and later); readable here, never patched."""
+
+    id: str
+    name: str
+    appearance: str | None = None
+
+
+class HistoryBase(msgspec.Struct, frozen=True, kw_only=True):
+    """The inherited, immutable prefix of a thread that was forked by reference."""
+
+    thread_id: str
+    position: int
+    """Number of lines of the source's log that belong to the fork."""
+
+
+class StoredThread(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What a store knows about one thread. Times are aware UTC datetimes, paths are ``str``."""
+
+    id: str
+    session_id: str | None = None
+    """Shared by a root thread and its sub-agents (Codex 0.142 and later); else the thread's id."""
+    rollout_path: str | None = None
+    """The plain ``.jsonl`` path on local stores, also while no file exists yet; else ``None``."""
+    history_mode: str = "legacy"
+    forked_from_id: str | None = None
+    parent_thread_id: str | None = None
+
+    name: str | None = None
+    """Said by a user. Never touched by observation."""
+    title: str | None = None
+    """Derived from the first user message (text only)."""
+    preview: str = ""
+    """First user message, goal or ``[Image]``; empty while there is none."""
+    first_user_message: str | None = None
+
+    created_at: dt.datetime
+    updated_at: dt.datetime
+    recency_at: dt.datetime
+    """When a user turn last began; until then the creation time."""
+    archived_at: dt.datetime | None = None
+
+    cwd: str = ""
+    git: GitInfo | None = None
+    model_provider: str
+    model: str | None = None
+    reasoning_effort: str | None = None
+    cli_version: str = ""
+    originator: str | None = None
+    source: SessionSource = "unknown"
+    thread_source: str | None = None
+    agent_nickname: str | None = None
+    agent_role: str | None = None
+    agent_path: str | None = None
+    approval_mode: str | dict[str, Any] = "on-request"
+    sandbox_policy: dict[str, Any] | None = None
+    permission_profile: dict[str, Any] | None = None
+    token_usage: TokenUsage | None = None
+    memory_mode: str = "enabled"
+
+    section: Section | None = None
+    section_position: int | None = None
+    section_entered_at: dt.datetime | None = None
+    project_id: str | None = None
+    daybreak_enabled: bool | None = None
+    creator_user_id: str | None = None
+    creator_account_id: str | None = None
+    extra_config: dict[str, Any] | None = None
+
+    @property
+    def archived(self) -> bool:
+        """Whether the thread is archived."""
+        return self.archived_at is not None
+
+    @property
+    def display_name(self) -> str:
+        """What to show as its name: the explicit name, else the preview's first line."""
+        return self.name or self.preview.split("\n", 1)[0]
+
+
+class NewThread(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``create_thread`` needs to know. Checked when it is made (:class:`InvalidRequest`)."""
+
+    cwd: str
+    """Working directory; ``""`` if the thread has no file-system environment."""
+    id: str | None = None
+    """A UUID; ``None``: the store makes one (version 7)."""
+    session_id: str | None = None
+    forked_from_id: str | None = None
+    parent_thread_id: str | None = None
+    history_base: HistoryBase | None = None
+    """Fork by reference, where ``capabilities.fork_by_reference`` says so."""
+    history_mode: HistoryMode = "legacy"
+    source: SessionSource = "cli"
+    thread_source: str | None = None
+    agent_nickname: str | None = None
+    agent_role: str | None = None
+    agent_path: str | None = None
+    originator: str = "threadstore"
+    cli_version: str | None = None
+    """``None``: this package's version."""
+    model_provider: str | None = None
+    """``None``: the store's default."""
+    base_instructions: str | None = None
+    dynamic_tools: tuple[dict[str, Any], ...] = ()
+    memory_mode: MemoryMode = "enabled"
+    git: GitInfo | None = None
+
+    def __post_init__(self) -> None:
+        _check_fields(self)
+
+
+class GitInfoPatch(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
+):
+    """A change of git facts, field by field: absent, cleared (``None``) or set."""
+
+    sha: str | None | UnsetType = UNSET
+    branch: str | None | UnsetType = UNSET
+    origin_url: str | None | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        _check_fields(self)
+
+    def is_empty(self) -> bool:
+        """Whether no field is present."""
+        return self.sha is UNSET and self.branch is UNSET and self.origin_url is UNSET
+
+    def merge(self, newer: GitInfoPatch) -> GitInfoPatch:
+        """This patch followed by *newer*, as one."""
+        return _merge_fields(self, newer)
+
+    def apply(self, git: GitInfo | None) -> GitInfo | None:
+        """The git facts after this patch; ``None`` when nothing is left."""
+        old = git or GitInfo()
+        new = msgspec.structs.replace(old, **_present(self))
+        return None if new == GitInfo() else new
+
+
+class ThreadMetadataPatch(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
+):
+    """A sparse change of metadata: the one way to write it.
+
+    Each field is absent (``UNSET``: unchanged), ``None`` (cleared, where its type allows) or a
+    value. The JSON form (:meth:`to_json`, :meth:`from_json`) keeps all three apart. A wrong type is
+    :class:`InvalidRequest` when the patch is made, so no store ever sees one.
+    """
+
+    name: str | None | UnsetType = UNSET
+    title: str | UnsetType = UNSET
+    preview: str | UnsetType = UNSET
+    first_user_message: str | UnsetType = UNSET
+    created_at: dt.datetime | UnsetType = UNSET
+    updated_at: dt.datetime | UnsetType = UNSET
+    advance_recency_at: dt.datetime | UnsetType = UNSET
+    """Moves ``recency_at`` forward, never back."""
+    cwd: str | UnsetType = UNSET
+    git: GitInfoPatch | UnsetType = UNSET
+    model_provider: str | UnsetType = UNSET
+    model: str | UnsetType = UNSET
+    reasoning_effort: str | None | UnsetType = UNSET
+    cli_version: str | UnsetType = UNSET
+    source: SessionSource | UnsetType = UNSET
+    thread_source: str | None | UnsetType = UNSET
+    agent_nickname: str | None | UnsetType = UNSET
+    agent_role: str | None | UnsetType = UNSET
+    agent_path: str | None | UnsetType = UNSET
+    approval_mode: str | dict[str, Any] | UnsetType = UNSET
+    sandbox_policy: dict[str, Any] | UnsetType = UNSET
+    permission_profile: dict[str, Any] | UnsetType = UNSET
+    token_usage: TokenUsage | UnsetType = UNSET
+    memory_mode: Literal["enabled", "disabled"] | UnsetType = UNSET
+    originator: str | UnsetType = UNSET
+    """Fills a missing value; never replaces one. So do the two creator ids."""
+    creator_user_id: str | UnsetType = UNSET
+    creator_account_id: str | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        _check_fields(self)
+        if isinstance(self.name, str) and not self.name.strip():
+            raise InvalidRequest("a thread name must not be empty", hint="use None to clear the name")
+        if isinstance(self.git, GitInfoPatch) and self.git.is_empty():
+            raise InvalidRequest("a git patch must include at least one field")
+        for field in ("created_at", "updated_at", "advance_recency_at"):
+            moment = getattr(self, field)
+            if isinstance(moment, dt.datetime) and moment.tzinfo is None:
+                raise InvalidRequest(f"{field} must be an aware datetime", hint="use UTC")
+
+    def is_empty(self) -> bool:
+        """Whether no field is present."""
+        return not _present(self)
+
+    def present(self) -> dict[str, Any]:
+        """The fields that are present, by name."""
+        return _present(self)
+
+    def has_facts(self) -> bool:
+        """Whether it says more than "touched at": any field but ``name`` and ``updated_at``."""
+        return any(field not in _NOT_FACTS for field in _present(self))
+
+    def merge(self, newer: ThreadMetadataPatch) -> ThreadMetadataPatch:
+        """This patch followed by *newer*, as one; git merges field by field."""
+        merged = _merge_fields(self, newer)
+        if isinstance(self.git, GitInfoPatch) and isinstance(newer.git, GitInfoPatch):
+            merged = msgspec.structs.replace(merged, git=self.git.merge(newer.git))
+        mine, theirs = self.advance_recency_at, newer.advance_recency_at
+        if isinstance(mine, dt.datetime) and isinstance(theirs, dt.datetime):
+            merged = msgspec.structs.replace(merged, advance_recency_at=max(mine, theirs))
+        return merged
+
+    def apply(self, thread: StoredThread) -> StoredThread:
+        """*thread* after this patch, literally."""
+        changes = _present(self)
+        if isinstance(self.git, GitInfoPatch):
+            changes["git"] = self.git.apply(thread.git)
+        moment = changes.pop("advance_recency_at", None)
+        if moment is not None:
+            changes["recency_at"] = max(thread.recency_at, moment)
+        for field in _FILL_MISSING:
+            if getattr(thread, field) is not None:
+                changes.pop(field, None)
+        if isinstance(self.name, str):
+            changes["name"] = self.name.strip()
+        return msgspec.structs.replace(thread, **changes)
+
+    def to_json(self) -> bytes:
+        """Compact JSON in snake_case: absent fields left out, cleared ones ``null``."""
+        return msgspec.json.encode(self)
+
+    @classmethod
+    def from_json(cls, data: bytes | str) -> ThreadMetadataPatch:
+        """The inverse of :meth:`to_json`; :class:`InvalidRequest` on anything else."""
+        try:
+            return msgspec.json.decode(data, type=cls)
+        except (msgspec.MsgspecError, RecursionError) as error:
+            raise InvalidRequest(f"not a metadata patch: {error}") from error
+
+
+_NOT_FACTS: Final = frozenset({"name", "updated_at"})
+_FILL_MISSING: Final = ("originator", "creator_user_id", "creator_account_id")
+
+
+def _present(patch: msgspec.Struct) -> dict[str, Any]:
+    values = ((field, getattr(patch, field)) for field in patch.__struct_fields__)
+    return {field: value for field, value in values if value is not UNSET}
+
+
+def _merge_fields(older: Any, newer: Any) -> Any:
+    return msgspec.structs.replace(older, **_present(newer))
+
+
+_hints: dict[type, dict[str, Any]] = {}
+
+
+def _check_fields(value: msgspec.Struct) -> None:
+    """Check the fields of a struct made in Python as decoding would have checked them."""
+    cls = type(value)
+    hints = _hints.get(cls)
+    if hints is None:
+        hints = _hints[cls] = {field.name: field.type for field in msgspec.structs.fields(cls)}
+    for (field, hint), given in zip(hints.items(), msgspec.structs.astuple(value), strict=True):
+        if given is UNSET:
+            continue
+        try:
+            checked = msgspec.convert(given, hint, builtin_types=(dt.datetime,))
+        except msgspec.ValidationError as error:
+            raise InvalidRequest(f"{cls.__name__}.{field}: {error}") from error
+        if isinstance(checked, msgspec.Struct) and checked is not given:
+            raise InvalidRequest(f"{cls.__name__}.{field}: expected {type(checked).__name__}")
+
+
+def source_kind(source: SessionSource) -> str:
+    """One word for a source: ``cli``, ``vscode``, ``exec``, ``mcp``, ``custom``, ``internal``,
+    ``subagent_review``, ``subagent_compact``, ``subagent_memory_consolidation``,
+    ``subagent_thread_spawn``, ``subagent_other`` or ``unknown``."""
+    if isinstance(source, str):
+        return source if source in _PLAIN_SOURCES else "unknown"
+    if len(source) != 1:
+        return "unknown"
+    ((key, value),) = source.items()
+    if key in ("custom", "internal"):
+        return key
+    if key != "subagent":
+        return "unknown"
+    kind = value if isinstance(value, str) else next(iter(value), None) if isinstance(value, dict) else None
+    return f"subagent_{kind}" if kind in _SUBAGENTS else "subagent_other"
+
+
+_PLAIN_SOURCES: Final = frozenset({"cli", "vscode", "exec", "mcp"})
+_SUBAGENTS: Final = frozenset({"review", "compact", "memory_consolidation", "thread_spawn", "other"})
+
+
+def is_subagent(source: SessionSource) -> bool:
+    """Whether another thread started it."""
+    return source_kind(source).startswith("subagent_")
+
+
+def source_parent(source: SessionSource) -> str | None:
+    """The id of the thread that spawned it, where the source says so."""
+    if isinstance(source, dict) and isinstance(source.get("subagent"), dict):
+        spawn = source["subagent"].get("thread_spawn")
+        if isinstance(spawn, dict) and isinstance(spawn.get("parent_thread_id"), str):
+            return str(spawn["parent_thread_id"])
+    return None

@@ -1,0 +1,205 @@
+"""What lists are asked and what they answer: queries, pages and opaque cursors."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import datetime as dt
+import hashlib
+from enum import StrEnum
+from typing import Any, Final, Literal
+
+import msgspec
+
+from threadstore.clock import to_ms
+from threadstore.errors import InvalidRequest
+from threadstore.history.items import RolloutItem
+from threadstore.history.turns import StoredTurn
+from threadstore.ids import parse_thread_id
+from threadstore.metadata import StoredThread, source_kind
+
+__all__ = [
+    "ItemPage",
+    "SortKey",
+    "ThreadPage",
+    "ThreadQuery",
+    "TurnPage",
+    "decode_cursor",
+    "encode_cursor",
+    "matches_source",
+]
+
+MAX_LIMIT: Final = 10_000
+
+
+class SortKey(StrEnum):
+    """What a list is ordered by; equal times are ordered by id in the same direction."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    RECENCY = "recency"
+
+    def of(self, thread: StoredThread) -> int:
+        """The thread's sort value, in milliseconds since the epoch."""
+        moment: dt.datetime = getattr(thread, f"{self.value}_at")
+        return to_ms(moment)
+
+
+class ThreadQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Which threads, in which order. The default is every active thread, newest use first.
+
+    Checked when it is made: a bad value is :class:`InvalidRequest`.
+    """
+
+    limit: int = 25
+    """Rows of a page, 1 to 10,000."""
+    cursor: str | None = None
+    """``next_cursor`` of a page of the *same* query (the limit may differ)."""
+    sort_key: SortKey = SortKey.RECENCY
+    descending: bool = True
+    archived: bool | None = False
+    """``False``: active ones, ``True``: archived ones, ``None``: both."""
+    cwds: tuple[str, ...] | None = None
+    """Threads of these working directories, compared after resolving links and ``..``;
+    empty: none."""
+    model_providers: tuple[str, ...] | None = None
+    """Threads of these providers; empty: none."""
+    sources: tuple[str, ...] | None = None
+    """Threads of these kinds of source (see :func:`threadstore.metadata.source_kind`);
+    ``subagent`` stands for all kinds of sub-agent, ``custom:NAME`` for one custom source;
+    empty: none."""
+    exclude_sources: tuple[str, ...] = ()
+    """The same words, to leave out."""
+    parent_id: str | None = None
+    """Children that this thread spawned."""
+    ancestor_id: str | None = None
+    """Children, their children, and so on."""
+    search_term: str | None = None
+    """Part of the name, title or preview; letter case does not matter, nothing is a wildcard."""
+    only_displayable: bool = False
+    """Only threads with a name or a preview."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.limit, bool) or not isinstance(self.limit, int) or self.limit < 1:
+            raise InvalidRequest(f"limit must be at least 1, not {self.limit!r}")
+        if self.limit > MAX_LIMIT:
+            raise InvalidRequest(
+                f"limit must be at most {MAX_LIMIT}", hint="page through with next_cursor"
+            )
+        try:
+            checked = msgspec.convert(msgspec.structs.asdict(self), _Shape)
+        except msgspec.ValidationError as error:
+            raise InvalidRequest(f"ThreadQuery: {error}") from error
+        if self.sort_key is not checked.sort_key:
+            raise InvalidRequest("ThreadQuery: sort_key must be a SortKey")
+        for parent in (self.parent_id, self.ancestor_id):
+            if parent is not None:
+                parse_thread_id(parent)
+
+    def fingerprint(self) -> str:
+        """Names order and filters, so that a cursor of another query is recognised."""
+        filters = {
+            field: value
+            for field, value in msgspec.structs.asdict(self).items()
+            if field not in ("limit", "cursor")
+        }
+        return hashlib.sha256(msgspec.json.encode(filters)).hexdigest()[:16]
+
+    def matches(self, thread: StoredThread) -> bool:
+        """Whether a thread passes the filters that need nothing but the thread itself.
+
+        ``cwds`` are compared as text (stores resolve them first), ``ancestor_id`` is not looked at.
+        """
+        return (
+            (self.archived is None or thread.archived is self.archived)
+            and (self.cwds is None or thread.cwd in self.cwds)
+            and (self.model_providers is None or thread.model_provider in self.model_providers)
+            and (self.sources is None or matches_source(thread, self.sources))
+            and not matches_source(thread, self.exclude_sources)
+            and (self.parent_id is None or thread.parent_thread_id == parse_thread_id(self.parent_id))
+            and (not self.only_displayable or bool(thread.name or thread.preview))
+            and (self.search_term is None or self._finds(thread))
+        )
+
+    def _finds(self, thread: StoredThread) -> bool:
+        term = (self.search_term or "").casefold()
+        texts = (thread.name, thread.title, thread.preview)
+        return any(term in text.casefold() for text in texts if text)
+
+
+class _Shape(msgspec.Struct, kw_only=True):
+    """The types of a query, for checking."""
+
+    limit: int
+    cursor: str | None
+    sort_key: SortKey
+    descending: bool
+    archived: bool | None
+    cwds: tuple[str, ...] | None
+    model_providers: tuple[str, ...] | None
+    sources: tuple[str, ...] | None
+    exclude_sources: tuple[str, ...]
+    parent_id: str | None
+    ancestor_id: str | None
+    search_term: str | None
+    only_displayable: bool
+
+
+def matches_source(thread: StoredThread, words: tuple[str, ...]) -> bool:
+    """Whether the thread's source is one of *words* (see :class:`ThreadQuery`)."""
+    if not words:
+        return False
+    kind = source_kind(thread.source)
+    if kind in words or ("subagent" in words and kind.startswith("subagent_")):
+        return True
+    custom = thread.source.get("custom") if isinstance(thread.source, dict) else None
+    return custom is not None and f"custom:{custom}" in words
+
+
+class ThreadPage(msgspec.Struct, frozen=True):
+    """One page of threads."""
+
+    items: tuple[StoredThread, ...]
+    next_cursor: str | None = None
+    """``None`` on the last page."""
+
+
+class TurnPage(msgspec.Struct, frozen=True):
+    """One page of turns."""
+
+    items: tuple[StoredTurn, ...]
+    next_cursor: str | None = None
+    """Continues in the same direction; ``None`` on the last page."""
+    backwards_cursor: str | None = None
+    """Starts at this page's first turn in the other direction; ``None`` on an empty page."""
+
+
+class ItemPage(msgspec.Struct, frozen=True):
+    """One page of history items."""
+
+    items: tuple[RolloutItem, ...]
+    next_cursor: str | None = None
+    backwards_cursor: str | None = None
+
+
+def encode_cursor(kind: Literal["threads", "turns", "items"], query: str, *place: Any) -> str:
+    """An opaque cursor: *place* in the results of the query that *query* names."""
+    body = msgspec.json.encode([1, kind, query, *place])
+    return base64.urlsafe_b64encode(body).rstrip(b"=").decode()
+
+
+def decode_cursor(kind: Literal["threads", "turns", "items"], query: str, cursor: str) -> list[Any]:
+    """The place in a cursor that :func:`encode_cursor` made for the same query."""
+    try:
+        body = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        version, found_kind, found_query, *place = msgspec.json.decode(body, type=list[Any])
+    except (binascii.Error, ValueError, msgspec.MsgspecError, TypeError) as error:
+        raise InvalidRequest(
+            f"invalid cursor: {cursor!r}", hint="pass next_cursor of an earlier page unchanged"
+        ) from error
+    if (version, found_kind) != (1, kind) or found_query != query:
+        raise InvalidRequest(
+            "the cursor belongs to another query",
+            hint="keep sort key, direction and filters while paging",
+        )
+    return place

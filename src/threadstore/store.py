@@ -1,0 +1,342 @@
+"""The contract: what every thread store promises, documented once and fully.
+
+The rule everything follows: **history creates a thread; metadata describes it.** ``append_items``
+writes history and nothing else; ``update_thread_metadata`` is the only metadata write, with one
+patch type for what users say and for what history implies.
+
+Vocabulary. A thread is *live* while this store object holds a writer for it, else *cold*. It is
+*materialised* once its first byte is durable; until then it exists in the writer only: it can be
+read by id, is in no list, and leaves no trace when the writer goes. *Position* is the number of
+lines of a thread's log: the header that materialisation writes, every item, every damaged line and
+every line a store adds for its own metadata count.
+
+Ids are UUIDs in any spelling (:class:`InvalidRequest` if not). Every verb may raise
+:class:`StoreUnavailable`; no driver or operating-system error escapes. A verb that raises has
+changed nothing, unless its text says otherwise.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import AsyncIterator, Sequence
+from enum import StrEnum
+from types import TracebackType
+from typing import Literal, Self
+
+import msgspec
+
+from threadstore import paging
+from threadstore.errors import CorruptHistory, Unsupported
+from threadstore.history.items import DamagedLine, History, RolloutItem
+from threadstore.metadata import MetadataOrigin, NewThread, StoredThread, ThreadMetadataPatch
+from threadstore.queries import ItemPage, ThreadPage, ThreadQuery, TurnPage
+
+__all__ = ["AppendReceipt", "Capabilities", "Durability", "Finding", "ThreadStore"]
+
+
+class Durability(StrEnum):
+    """What an append has survived once it returned."""
+
+    NONE = "none"
+    """Nothing: it is gone with the store object."""
+    PROCESS = "process"
+    """The end of the process, however it ends."""
+    POWER = "power"
+    """Loss of power."""
+
+
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What a store can do beyond the common contract. Declared means works; undeclared raises
+    :class:`Unsupported`; the conformance class tests both."""
+
+    durability: Durability
+    """Of ``append_items``; ``flush_thread`` is one better where there is one."""
+    permanent_idempotency_keys: bool = False
+    """Whether keys outlive the writer. After a crash elsewhere, ``expected_position`` decides."""
+    fork_by_reference: bool = False
+    """Whether ``NewThread.history_base`` works."""
+    rollout_paths: bool = False
+    """Whether threads have a ``rollout_path``."""
+    exclusive_writers: bool = False
+    """Whether two store objects on the same data never write one thread at once."""
+    search_threads: bool = False
+    watch_thread: bool = False
+
+
+class AppendReceipt(msgspec.Struct, frozen=True, kw_only=True):
+    """What an append achieved. Tells history from metadata: history is durable when you hold it."""
+
+    position: int
+    """Position after the last item."""
+    metadata: Literal["none", "written", "deferred"] = "none"
+    """``none``: nothing to write (always so from a store); ``written``; ``deferred``: could not be
+    written now and goes out with the next append or barrier."""
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that ``inspect`` found to be damaged, stale, orphaned or invisible."""
+
+    code: str
+    """Stable word, e.g. ``damaged_line``, ``stale_path``, ``orphaned_row``, ``no_header``."""
+    severity: Literal["info", "warning", "error"]
+    subject: str
+    """The file, row or entry, as a path or an id."""
+    reason: str
+    """What is wrong and what it costs, for people."""
+    thread_id: str | None = None
+    fix: str | None = None
+    """What ``inspect(fix=True)`` does about it; ``None`` if nothing can be added to mend it."""
+    fixed: bool = False
+
+
+class ThreadStore(abc.ABC):
+    """Durable threads: append-only history plus queryable metadata. One object is one tenant.
+
+    An async context manager: entering opens the store, leaving shuts every live writer down and
+    closes it. Safe for concurrent use from one event loop; appends to one thread happen in the
+    order in which they were called.
+    """
+
+    @property
+    @abc.abstractmethod
+    def capabilities(self) -> Capabilities:
+        """What this store can do."""
+
+    @abc.abstractmethod
+    async def open(self) -> None:
+        """Make the store ready. Twice is once. Never creates or changes a thread."""
+
+    @abc.abstractmethod
+    async def close(self) -> None:
+        """Shut all writers down and release everything. Twice is once; afterwards every verb is
+        :class:`StoreUnavailable`."""
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    # Lifecycle of a writer
+
+    @abc.abstractmethod
+    async def create_thread(self, new: NewThread) -> StoredThread:
+        """Open a writer for a new thread. Nothing is durable yet.
+
+        Raises :class:`Conflict` if the id is live or already has history (archived included),
+        :class:`Unsupported` for a ``history_base`` the store cannot reference, and
+        :class:`ThreadNotFound` for one that does not exist.
+        """
+
+    @abc.abstractmethod
+    async def resume_thread(self, thread_id: str) -> StoredThread:
+        """Open a writer for a thread that has history, under the writer lock.
+
+        Raises :class:`ThreadNotFound`, :class:`Conflict` if it is live here or its writer is held
+        elsewhere (naming the holder where known), :class:`InvalidRequest` if it is archived.
+        """
+
+    @abc.abstractmethod
+    async def append_items(
+        self,
+        thread_id: str,
+        items: Sequence[RolloutItem],
+        *,
+        idempotency_key: str | None = None,
+        expected_position: int | None = None,
+    ) -> AppendReceipt:
+        """Append all *items*, in order and contiguous, or none. Writes history and nothing else.
+
+        The first append that holds an item materialises the thread: its ``session_meta`` header
+        goes first, unless the first item is the thread's own header. Items are stored as they
+        are; those without a timestamp are stamped. No items: no change. When it returns, the items
+        are as durable as ``capabilities.durability`` says.
+
+        The same *idempotency_key* again on this thread: the first receipt again, nothing written.
+        Another position than *expected_position*: :class:`Conflict`. Not live:
+        :class:`ThreadNotFound`. An item that is not JSON: :class:`InvalidRequest`.
+        """
+
+    @abc.abstractmethod
+    async def persist_thread(self, thread_id: str) -> None:
+        """Materialise the thread, also without any item, and flush it. Twice is once.
+
+        Not live: :class:`ThreadNotFound`.
+        """
+
+    @abc.abstractmethod
+    async def flush_thread(self, thread_id: str) -> None:
+        """Return once everything accepted survives power loss (as far as the store can).
+
+        Does not materialise a thread that has no items. Not live: :class:`ThreadNotFound`.
+        """
+
+    @abc.abstractmethod
+    async def shutdown_thread(self, thread_id: str) -> None:
+        """Flush and release the writer. A thread that never materialised leaves no trace.
+
+        If flushing fails the thread stays live and the call can be repeated. Not live: returns.
+        """
+
+    @abc.abstractmethod
+    async def discard_thread(self, thread_id: str) -> None:
+        """Release the writer without forcing anything to disk; durable data stays.
+
+        Not live: returns. Never fails because of the disk.
+        """
+
+    # History
+
+    @abc.abstractmethod
+    def iter_history(
+        self, thread_id: str, *, after: int = 0, reverse: bool = False
+    ) -> AsyncIterator[RolloutItem | DamagedLine]:
+        """Stream the history in replay order, or in the opposite order with *reverse*.
+
+        Yields lines with a position greater than *after*; inherited lines of a fork come first and
+        count. A live thread that is not materialised yields nothing. Memory stays bounded by the
+        longest line. Raises :class:`ThreadNotFound` at the first step.
+        """
+
+    async def load_history(self, thread_id: str) -> History:
+        """The whole history. A damaged line costs that line and is reported.
+
+        Raises :class:`ThreadNotFound`, and :class:`CorruptHistory` only when there are lines and
+        no line can be served.
+        """
+        items: list[RolloutItem] = []
+        damage: list[DamagedLine] = []
+        position = 0
+        async for entry in self.iter_history(thread_id):
+            position = entry.position or position
+            if isinstance(entry, RolloutItem):
+                items.append(entry)
+            else:
+                damage.append(entry)
+        if damage and not items:
+            raise CorruptHistory(
+                f"no line of thread {thread_id} can be read ({len(damage)} damaged)",
+                hint="run `threadstore doctor` for details",
+            )
+        return History(items=tuple(items), damage=tuple(damage), position=position)
+
+    async def list_turns(
+        self, thread_id: str, *, cursor: str | None = None, limit: int = 25, descending: bool = True
+    ) -> TurnPage:
+        """A page of the thread's turns after rollback (see ``threadstore.history.turns``).
+
+        Raises :class:`ThreadNotFound`; :class:`InvalidRequest` for a bad limit or cursor.
+        """
+        return await paging.list_turns(self, thread_id, cursor, limit, descending=descending)
+
+    async def list_items(
+        self,
+        thread_id: str,
+        *,
+        turn_id: str | None = None,
+        cursor: str | None = None,
+        limit: int = 25,
+        descending: bool = False,
+    ) -> ItemPage:
+        """A page of the thread's items, of one turn if *turn_id* is given.
+
+        Raises :class:`ThreadNotFound`; :class:`InvalidRequest` for a bad limit or cursor or an
+        unknown turn.
+        """
+        return await paging.list_items(
+            self, thread_id, turn_id, cursor, limit, descending=descending
+        )
+
+    # Metadata
+
+    @abc.abstractmethod
+    async def read_thread(self, thread_id: str) -> StoredThread:
+        """The thread's metadata, archived threads and live ones without history included.
+
+        Raises :class:`ThreadNotFound`.
+        """
+
+    @abc.abstractmethod
+    async def list_threads(self, query: ThreadQuery | None = None) -> ThreadPage:
+        """A page of materialised threads.
+
+        No page skips or repeats a thread whose sort value did not change while paging, also not
+        among equal times. Raises :class:`InvalidRequest` for a bad cursor.
+        """
+
+    @abc.abstractmethod
+    async def update_thread_metadata(
+        self,
+        thread_id: str,
+        patch: ThreadMetadataPatch,
+        *,
+        origin: MetadataOrigin,
+        include_archived: bool = False,
+    ) -> StoredThread:
+        """Apply *patch* literally, as one change: readers see all of it or none.
+
+        *origin* is said by the caller, never guessed. ``EXPLICIT`` is durable against power loss
+        on return (as far as the store can), materialises a live thread that has no history, and
+        makes a cold thread's missing row. ``OBSERVED`` is not durable by itself, waits in the
+        writer while a live thread has no history, and never sets a name. An empty patch reads.
+
+        Raises, always before any write and with no residue anywhere: :class:`ThreadNotFound` for an
+        id without history and without a writer; :class:`InvalidRequest` for an archived thread
+        without *include_archived*; :class:`Conflict` if the change needs a writer that is held
+        elsewhere. ``OBSERVED`` patches may always go to archived threads.
+        """
+
+    # Lifecycle of a thread
+
+    @abc.abstractmethod
+    async def archive_thread(self, thread_id: str) -> tuple[str, ...]:
+        """Archive a thread and the threads it spawned, all or nothing; the ids, root first.
+
+        Descendants that are archived already are left alone. Raises :class:`ThreadNotFound`,
+        :class:`InvalidRequest` if the thread is archived, :class:`Conflict` if one of them is live.
+        """
+
+    @abc.abstractmethod
+    async def unarchive_thread(self, thread_id: str) -> tuple[str, ...]:
+        """Bring a thread and its archived descendants back; the ids, root first.
+
+        Raises :class:`ThreadNotFound`, :class:`InvalidRequest` if the thread is not archived.
+        """
+
+    @abc.abstractmethod
+    async def delete_thread(self, thread_id: str) -> tuple[str, ...]:
+        """Delete a thread and the threads it spawned, all or nothing; the ids, root first.
+
+        Raises :class:`ThreadNotFound`, :class:`Conflict` if one of them is live or a fork outside
+        them stands on the history of one.
+        """
+
+    async def inspect(self, *, fix: bool = False) -> tuple[Finding, ...]:
+        """Everything damaged, stale, orphaned or invisible, with the reason.
+
+        Reads only, unless *fix*: then it repairs what can be repaired by adding (a row, a line, an
+        entry) and says so. Never changes or removes what is there. A store without anything to
+        find returns nothing.
+        """
+        del fix
+        return ()
+
+    # Optional capabilities
+
+    async def search_threads(self, term: str, query: ThreadQuery | None = None) -> ThreadPage:
+        """Threads whose content matches *term* (capability ``search_threads``)."""
+        del term, query
+        raise Unsupported("search_threads")
+
+    def watch_thread(
+        self, thread_id: str, *, after: int = 0
+    ) -> AsyncIterator[RolloutItem | DamagedLine]:
+        """Follow a thread's history live (capability ``watch_thread``)."""
+        del thread_id, after
+        raise Unsupported("watch_thread")
