@@ -1,0 +1,47 @@
+# Everything a developer runs. Needs Python 3.11+, git and make; the rest is set up here.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+# Without a terminal pip is quiet; its notices are of no use in a log.
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: help setup run test test-codex bench check format clean
+
+help:  ## show this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY)  ## create .venv with everything in it
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed (set PYTHON=...)"; exit 1; }
+	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	@echo "setting up $(VENV) ..."
+	@$(BIN)/python -m pip install -q --upgrade 'pip>=25.1'
+	@$(BIN)/python -m pip install -q -e '.[all]' --group dev
+	@touch $@
+
+run: $(READY)  ## your Codex threads, or an example conversation if there are none
+	@$(BIN)/threadstore tour --home example-home
+
+test: $(READY)  ## the test suite
+	$(BIN)/python -m pytest -n 2 -m 'not codex'
+
+test-codex: $(READY)  ## the tests against real Codex binaries (installed from npm into .cache)
+	$(BIN)/python -m pytest -m codex tests/codex
+
+bench: $(READY)  ## the benchmarks, as ratios to the machine's own limits
+	$(BIN)/python -m benchmarks
+
+check: $(READY)  ## format, lint, types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)  ## format and fix what can be fixed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:  ## remove what was set up
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis example-home
