@@ -1,0 +1,1 @@
+"""The local store: threads in the files of a Codex home."""
