@@ -6,6 +6,7 @@ import base64
 import binascii
 import datetime as dt
 import hashlib
+import os
 from enum import StrEnum
 from typing import Any, Final, Literal
 
@@ -27,6 +28,9 @@ __all__ = [
     "decode_cursor",
     "encode_cursor",
     "matches_source",
+    "resolve_cwd",
+    "thread_cursor",
+    "thread_place",
 ]
 
 MAX_LIMIT: Final = 10_000
@@ -156,6 +160,12 @@ def matches_source(thread: StoredThread, words: tuple[str, ...]) -> bool:
     return custom is not None and f"custom:{custom}" in words
 
 
+def resolve_cwd(cwd: str) -> str:
+    """*cwd* as ``ThreadQuery.cwds`` compares it: links, ``..`` and a final slash resolved, as far as
+    they exist on this machine; ``""`` stays ``""``."""
+    return os.path.realpath(cwd) if cwd else ""
+
+
 class ThreadPage(msgspec.Struct, frozen=True):
     """One page of threads."""
 
@@ -203,3 +213,23 @@ def decode_cursor(kind: Literal["threads", "turns", "items"], query: str, cursor
             hint="keep sort key, direction and filters while paging",
         )
     return place
+
+
+def thread_cursor(query: ThreadQuery, last: StoredThread) -> str:
+    """The cursor that continues *query* after *last*."""
+    return encode_cursor("threads", query.fingerprint(), query.sort_key.of(last), last.id)
+
+
+def thread_place(query: ThreadQuery) -> tuple[int, str] | None:
+    """Sort value and id after which *query* continues; ``None`` at its start.
+
+    Raises :class:`InvalidRequest` for a cursor that :func:`thread_cursor` did not make for it.
+    """
+    if query.cursor is None:
+        return None
+    match decode_cursor("threads", query.fingerprint(), query.cursor):
+        case [int(value), str(thread_id)]:
+            return value, thread_id
+    raise InvalidRequest(
+        f"invalid cursor: {query.cursor!r}", hint="pass next_cursor of an earlier page unchanged"
+    )
