@@ -26,6 +26,7 @@ __all__ = [
     "is_subagent",
     "source_kind",
     "source_parent",
+    "thread_of",
 ]
 
 SessionSource: TypeAlias = str | dict[str, Any]
@@ -244,7 +245,9 @@ class ThreadMetadataPatch(
     def __post_init__(self) -> None:
         _check_fields(self)
         if isinstance(self.name, str) and not self.name.strip():
-            raise InvalidRequest("a thread name must not be empty", hint="use None to clear the name")
+            raise InvalidRequest(
+                "a thread name must not be empty", hint="use None to clear the name"
+            )
         if isinstance(self.git, GitInfoPatch) and self.git.is_empty():
             raise InvalidRequest("a git patch must include at least one field")
         for field in ("created_at", "updated_at", "advance_recency_at"):
@@ -348,12 +351,20 @@ def source_kind(source: SessionSource) -> str:
         return key
     if key != "subagent":
         return "unknown"
-    kind = value if isinstance(value, str) else next(iter(value), None) if isinstance(value, dict) else None
+    kind = (
+        value
+        if isinstance(value, str)
+        else next(iter(value), None)
+        if isinstance(value, dict)
+        else None
+    )
     return f"subagent_{kind}" if kind in _SUBAGENTS else "subagent_other"
 
 
 _PLAIN_SOURCES: Final = frozenset({"cli", "vscode", "exec", "mcp"})
-_SUBAGENTS: Final = frozenset({"review", "compact", "memory_consolidation", "thread_spawn", "other"})
+_SUBAGENTS: Final = frozenset(
+    {"review", "compact", "memory_consolidation", "thread_spawn", "other"}
+)
 
 
 def is_subagent(source: SessionSource) -> bool:
@@ -368,3 +379,42 @@ def source_parent(source: SessionSource) -> str | None:
         if isinstance(spawn, dict) and isinstance(spawn.get("parent_thread_id"), str):
             return str(spawn["parent_thread_id"])
     return None
+
+
+def thread_of(
+    new: NewThread,
+    *,
+    thread_id: str,
+    created_at: dt.datetime,
+    cli_version: str,
+    model_provider: str,
+) -> StoredThread:
+    """The metadata of a thread as *new* creates it; what *new* leaves out comes from the arguments.
+
+    Parent and agent fields that *new* leaves out come from a spawning source, as in Codex.
+    """
+    spawn: Any = new.source.get("subagent") if isinstance(new.source, dict) else None
+    spawn = spawn.get("thread_spawn") if isinstance(spawn, dict) else None
+    agent: dict[str, Any] = {
+        field: getattr(new, field) or (spawn.get(field) if isinstance(spawn, dict) else None)
+        for field in ("agent_nickname", "agent_role", "agent_path")
+    }
+    return StoredThread(
+        id=thread_id,
+        session_id=new.session_id or thread_id,
+        history_mode=new.history_mode,
+        forked_from_id=new.forked_from_id,
+        parent_thread_id=new.parent_thread_id or source_parent(new.source),
+        created_at=created_at,
+        updated_at=created_at,
+        recency_at=created_at,
+        cwd=new.cwd,
+        git=new.git,
+        model_provider=new.model_provider or model_provider,
+        cli_version=new.cli_version or cli_version,
+        originator=new.originator,
+        source=new.source,
+        thread_source=new.thread_source,
+        memory_mode=new.memory_mode,
+        **agent,
+    )

@@ -120,7 +120,9 @@ class ThreadQuery(msgspec.Struct, frozen=True, kw_only=True):
             and (self.model_providers is None or thread.model_provider in self.model_providers)
             and (self.sources is None or matches_source(thread, self.sources))
             and not matches_source(thread, self.exclude_sources)
-            and (self.parent_id is None or thread.parent_thread_id == parse_thread_id(self.parent_id))
+            and (
+                self.parent_id is None or thread.parent_thread_id == parse_thread_id(self.parent_id)
+            )
             and (not self.only_displayable or bool(thread.name or thread.preview))
             and (self.search_term is None or self._finds(thread))
         )
@@ -161,8 +163,8 @@ def matches_source(thread: StoredThread, words: tuple[str, ...]) -> bool:
 
 
 def resolve_cwd(cwd: str) -> str:
-    """*cwd* as ``ThreadQuery.cwds`` compares it: links, ``..`` and a final slash resolved, as far as
-    they exist on this machine; ``""`` stays ``""``."""
+    """*cwd* as ``ThreadQuery.cwds`` compares it: without links, ``..`` and a final slash; ``""``
+    stays ``""``."""
     return os.path.realpath(cwd) if cwd else ""
 
 

@@ -1,1 +1,1 @@
-"""The stores; each knows the contract and none knows another."""
+"""The stores. Each knows the contract and none knows another; only the factory names them."""
