@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from enum import StrEnum
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -314,7 +314,10 @@ def _present(patch: msgspec.Struct) -> dict[str, Any]:
     return {field: value for field, value in values if value is not UNSET}
 
 
-def _merge_fields(older: Any, newer: Any) -> Any:
+_Patch = TypeVar("_Patch", bound=msgspec.Struct)
+
+
+def _merge_fields(older: _Patch, newer: _Patch) -> _Patch:
     return msgspec.structs.replace(older, **_present(newer))
 
 

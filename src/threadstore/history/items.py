@@ -6,6 +6,8 @@ bytes themselves travel with the item, and the payload is decoded only when some
 
 from __future__ import annotations
 
+import codecs
+import json
 from typing import Any, Final
 
 import msgspec
@@ -33,7 +35,14 @@ class _NewLine(msgspec.Struct, gc=False):
     payload: Any
 
 
+class _Kind(msgspec.Struct, gc=False):
+    """The one key of a payload that most readers look at; the rest is skipped, not decoded."""
+
+    type: str | None = None
+
+
 _decode: Final = msgspec.json.Decoder(_Envelope).decode
+_decode_kind: Final = msgspec.json.Decoder(_Kind).decode
 _decode_any: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.Encoder().encode
 _UNPARSED: Final = object()
@@ -126,7 +135,17 @@ class RolloutItem:
 
     @property
     def kind(self) -> str | None:
-        """``payload["type"]`` where there is one: the kind of an event or response item."""
+        """``payload["type"]`` where there is one: the kind of an event or response item.
+
+        Does not decode the payload.
+        """
+        if self._payload is _UNPARSED:
+            raw = self._payload_raw
+            assert raw is not None
+            try:
+                return _decode_kind(raw).type
+            except (msgspec.MsgspecError, RecursionError, ValueError):
+                pass  # not an object, or not quite JSON: the slow way below is lenient
         payload = self.payload
         kind = payload.get("type") if isinstance(payload, dict) else None
         return kind if isinstance(kind, str) else None
@@ -144,7 +163,9 @@ class RolloutItem:
         try:
             return _encode(body)
         except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
-            raise InvalidRequest(f"the payload of this {self.type} item is not JSON: {error}") from error
+            raise InvalidRequest(
+                f"the payload of this {self.type} item is not JSON: {error}"
+            ) from error
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, RolloutItem):
@@ -167,9 +188,19 @@ class RolloutItem:
 
 
 def _decode_lossy(data: bytes, *, strict: bool = True) -> Any:
-    """Decode JSON, replacing bytes that are not UTF-8; ``None`` instead of an error if not strict."""
+    """Decode JSON with what is no Unicode (bytes, lone surrogates) replaced, and without a BOM.
+
+    ``None`` instead of an error if not *strict*.
+    """
+    text = data.removeprefix(codecs.BOM_UTF8).decode("utf-8", "replace")
     try:
-        return _decode_any(data.decode("utf-8", "replace"))
+        return _decode_any(text)
+    except (msgspec.MsgspecError, RecursionError, ValueError):
+        pass
+    try:  # the standard module reads lone surrogates, which encode() then replaces
+        return _decode_any(
+            json.dumps(json.loads(text), ensure_ascii=False).encode("utf-8", "replace")
+        )
     except (msgspec.MsgspecError, RecursionError, ValueError) as error:
         if strict:
             raise InvalidRequest(f"not JSON: {error}") from error
