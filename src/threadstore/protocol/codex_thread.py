@@ -1,0 +1,140 @@
+"""A thread and its turns as Codex's v2 protocol writes them (release 0.169).
+
+The mapping knows the data model and no store: the command line prints it with ``--json``, and a
+server answers with it. Values are plain ``dict`` and ``list``, ready for any JSON encoder; keys are
+complete and in Codex's order, absent facts are ``null``, times are whole unix seconds.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from threadstore.clock import to_ms
+from threadstore.metadata import GitInfo, Section, SessionSource, StoredThread, source_kind
+from threadstore.protocol.codex_items import camel, turn_items
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Iterable
+
+    from threadstore.history.turns import StoredTurn, TurnError
+
+__all__ = ["JsonObject", "protocol_source", "protocol_thread", "protocol_turn"]
+
+JsonObject: TypeAlias = dict[str, Any]
+
+NOT_LOADED: Final[JsonObject] = {"type": "notLoaded"}
+"""The status of a thread that nobody has open."""
+
+
+def protocol_thread(
+    thread: StoredThread,
+    *,
+    turns: Iterable[StoredTurn] = (),
+    status: JsonObject = NOT_LOADED,
+    environments: list[JsonObject] | None = None,
+    ephemeral: bool = False,
+    can_accept_direct_input: bool | None = None,
+) -> JsonObject:
+    """The protocol's ``Thread``. *turns* are left out of lists, as Codex does.
+
+    What only a server knows (*status*, *environments*, *ephemeral*, direct input) has the value
+    that Codex 0.169 gives a thread that is on disk and not loaded.
+    """
+    return {
+        "id": thread.id,
+        "environments": environments,
+        "extra": thread.extra_config,
+        "sessionId": thread.session_id or thread.id,
+        "forkedFromId": thread.forked_from_id,
+        "attachedToThreadId": None,
+        "parentThreadId": thread.parent_thread_id,
+        "preview": thread.preview,
+        "ephemeral": ephemeral,
+        "section": _section(thread.section),
+        "sectionEnteredAt": _seconds(thread.section_entered_at),
+        "projectId": thread.project_id,
+        "historyMode": thread.history_mode,
+        "modelProvider": thread.model_provider,
+        "model": thread.model,
+        "reasoningEffort": thread.reasoning_effort,
+        "createdAt": _seconds(thread.created_at),
+        "updatedAt": _seconds(thread.updated_at),
+        "recencyAt": _seconds(thread.recency_at),
+        "status": dict(status),
+        "path": thread.rollout_path,
+        "cwd": thread.cwd,
+        "cliVersion": thread.cli_version,
+        "originator": thread.originator,
+        "source": protocol_source(thread.source),
+        "canAcceptDirectInput": can_accept_direct_input,
+        "threadSource": thread.thread_source,
+        "agentNickname": thread.agent_nickname,
+        "agentRole": thread.agent_role,
+        "gitInfo": _git(thread.git),
+        "name": thread.name,
+        "daybreakEnabled": thread.daybreak_enabled,
+        "turns": [protocol_turn(turn) for turn in turns],
+    }
+
+
+def protocol_turn(turn: StoredTurn) -> JsonObject:
+    """The protocol's ``Turn`` with all its items."""
+    return {
+        "id": turn.id,
+        "rootTurnId": turn.id,
+        "items": turn_items(turn),
+        "itemsView": "full",
+        "status": camel(turn.status),
+        "error": _error(turn.error),
+        "startedAt": _seconds(turn.started_at),
+        "completedAt": _seconds(turn.completed_at),
+        "durationMs": turn.duration_ms,
+    }
+
+
+def protocol_source(source: SessionSource) -> SessionSource:
+    """A source in the protocol's words: ``mcp`` is ``appServer`` there, ``subagent`` ``subAgent``;
+    internal and unknown sources are ``unknown`` (Codex 0.131 and 0.169)."""
+    if source == "mcp":
+        return "appServer"
+    if isinstance(source, dict) and "subagent" in source:
+        return {"subAgent": source["subagent"]}
+    return "unknown" if source_kind(source) in ("internal", "unknown") else source
+
+
+def _seconds(moment: dt.datetime | None) -> int | None:
+    return None if moment is None else to_ms(moment) // 1000
+
+
+def _git(git: GitInfo | None) -> JsonObject | None:
+    if git is None:
+        return None
+    return {"sha": git.sha, "branch": git.branch, "originUrl": git.origin_url}
+
+
+def _section(section: Section | None) -> JsonObject | None:
+    if section is None:
+        return None
+    return {"id": section.id, "name": section.name, "appearance": section.appearance}
+
+
+def _error(error: TurnError | None) -> JsonObject | None:
+    if error is None:
+        return None
+    return {
+        "message": error.message,
+        "codexErrorInfo": _error_info(error.info),
+        "additionalDetails": error.details,
+        "misalignment": None,
+    }
+
+
+def _error_info(info: Any) -> Any:
+    """``usage_limit_exceeded`` on disk is ``usageLimitExceeded`` in the protocol; the protocol has
+    no word for ``invalid_prompt`` (Codex 0.169 answers ``other``)."""
+    if isinstance(info, dict):
+        return {camel(str(key)): _error_info(value) for key, value in info.items()}
+    if info == "invalid_prompt":
+        return "other"
+    return camel(info) if isinstance(info, str) else info
