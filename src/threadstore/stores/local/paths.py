@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+import errno
+import os
+import re
+import stat
 from collections.abc import Callable, Iterator
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 
-from threadstore.errors import StoreUnavailable
+from threadstore.errors import InvalidRequest, StoreUnavailable
+from threadstore.ids import try_thread_id
 
 __all__ = [
     "Home",
+    "OnError",
     "RolloutFile",
     "RolloutName",
     "active_path",
@@ -26,10 +33,31 @@ __all__ = [
     "rollout_file_name",
     "scan",
     "stat_rollout",
+    "sync_folder",
     "unavailable",
 ]
 
 OnError: TypeAlias = Callable[[str, OSError], None]
+"""Is told the folder that cannot be read, and why."""
+
+_UUID: Final = r"[0-9a-fA-F]{8}(?:-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}"
+_NAME: Final = re.compile(rf"rollout-(.*)-({_UUID})(?:_({_UUID}))?\.jsonl(\.zst)?", re.DOTALL)
+_STAMP: Final = "%Y-%m-%dT%H-%M-%S"
+_COMPRESSED: Final = ".zst"
+
+_HINTS: Final = {
+    errno.ENOSPC: "the disk is full: free some space, then try again",
+    errno.EDQUOT: "the disk quota is used up: free some space, then try again",
+    errno.EFBIG: "the file would become larger than this process or file system allows",
+    errno.EACCES: "check the owner and the permissions of the file and its folders",
+    errno.EPERM: "check the owner and the permissions of the file and its folders",
+    errno.EROFS: "the file system is mounted read-only",
+    errno.ENOTDIR: "a file stands where a folder is needed",
+    errno.EISDIR: "a folder stands where a file is needed",
+    errno.EMFILE: "too many open files: raise the limit (ulimit -n) or open fewer threads at once",
+    errno.ENFILE: "too many open files on this machine",
+    errno.EIO: "the disk reports an error: check the hardware and the system log",
+}
 
 
 class Home(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,26 +68,32 @@ class Home(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def sessions(self) -> str:
+        """Root of the active rollouts."""
         return f"{self.home}/sessions"
 
     @property
     def archived(self) -> str:
+        """Root of the archived rollouts."""
         return f"{self.home}/archived_sessions"
 
     @property
     def name_index(self) -> str:
+        """The file of explicit thread names."""
         return f"{self.home}/session_index.jsonl"
 
     @property
     def lock_folder(self) -> str:
+        """Folder of the writer locks (Codex 0.150 and later)."""
         return f"{self.home}/thread-writer-locks"
 
     @property
     def state_db(self) -> str:
+        """Codex's database of thread metadata."""
         return f"{self.sqlite_home}/state_5.sqlite"
 
     @property
     def index_db(self) -> str:
+        """Our own, disposable list index."""
         return f"{self.sqlite_home}/threadstore_1.sqlite"
 
 
@@ -83,45 +117,68 @@ class RolloutFile(msgspec.Struct, frozen=True, kw_only=True):
     name: RolloutName | None
     """``None`` for names like ``rollout-foo.jsonl``, which hold no id."""
     size: int
+    """Bytes on disk: of the compressed form, if that is what exists."""
     mtime_ns: int
     inode: int
 
 
 def unavailable(error: OSError, doing: str) -> StoreUnavailable:
-    """The error a caller sees for *error*; *doing* reads like ``"cannot write /x/y"``."""
-    raise NotImplementedError
+    """The error a caller sees for *error*; *doing* reads like ``cannot write /x/y``."""
+    why = os.strerror(error.errno) if error.errno else str(error)
+    return StoreUnavailable(f"{doing}: {why}", hint=_HINTS.get(error.errno or 0))
 
 
 def parse_rollout_name(name: str) -> RolloutName | None:
-    """Read a file name (not a path); ``None`` if it is not ``rollout-….jsonl[.zst]`` with an id."""
-    raise NotImplementedError
+    """Read a file name (not a path); ``None`` if it is not ``rollout-….jsonl[.zst]`` with an id.
+
+    Ids may stand there in any case and without hyphens (Codex 0.169 reads both).
+    """
+    found = _NAME.fullmatch(name)
+    if found is None:
+        return None
+    thread_id = try_thread_id(found[2]) or ""
+    rollout_id = try_thread_id(found[3]) or "" if found[3] else thread_id
+    try:
+        stamp = dt.datetime.strptime(found[1], _STAMP)  # noqa: DTZ007 - local time, zone unknown
+    except ValueError:
+        stamp = None
+    return RolloutName(
+        thread_id=thread_id, rollout_id=rollout_id, stamp=stamp, compressed=found[4] is not None
+    )
 
 
 def rollout_file_name(
     local_time: dt.datetime, thread_id: str, rollout_id: str | None = None
 ) -> str:
     """``rollout-2026-11-22T06-18-27-<thread>[_<rollout>].jsonl``."""
-    raise NotImplementedError
+    suffix = "" if rollout_id in (None, thread_id) else f"_{rollout_id}"
+    return f"rollout-{local_time.strftime(_STAMP)}-{thread_id}{suffix}.jsonl"
 
 
 def new_rollout_path(home: Home, created_at: dt.datetime, thread_id: str) -> str:
     """The path of a new thread created at *created_at* (aware); folders in local time, as Codex."""
-    raise NotImplementedError
+    local = created_at.astimezone()
+    folder = f"{home.sessions}/{local.year}/{local.month:02}/{local.day:02}"
+    return f"{folder}/{rollout_file_name(local, thread_id)}"
 
 
 def plain_path(path: str) -> str:
     """*path* without ``.zst``."""
-    raise NotImplementedError
+    return path.removesuffix(_COMPRESSED)
 
 
 def existing_path(path: str) -> str | None:
     """The plain or compressed file of *path*, whichever exists (plain first)."""
-    raise NotImplementedError
+    plain = plain_path(path)
+    for candidate in (plain, plain + _COMPRESSED):
+        if os.path.isfile(candidate):
+            return candidate
+    return None
 
 
 def archived_path(home: Home, path: str) -> str:
     """Where *path* (plain or ``.zst``) goes when its thread is archived: flat, same name."""
-    raise NotImplementedError
+    return f"{home.archived}/{os.path.basename(path)}"
 
 
 def active_path(home: Home, path: str) -> str:
@@ -129,12 +186,24 @@ def active_path(home: Home, path: str) -> str:
 
     Raises InvalidRequest if the name holds no time.
     """
-    raise NotImplementedError
+    base = os.path.basename(path)
+    name = parse_rollout_name(base)
+    if name is None or name.stamp is None:
+        raise InvalidRequest(
+            f"cannot unarchive {path}: its name holds no time",
+            hint="rename it to rollout-YYYY-MM-DDThh-mm-ss-<thread id>.jsonl",
+        )
+    stamp = name.stamp
+    return f"{home.sessions}/{stamp.year}/{stamp.month:02}/{stamp.day:02}/{base}"
 
 
 def stat_rollout(home: Home, path: str) -> RolloutFile | None:
-    """The file of the plain *path* as it is now; ``None`` if neither form exists."""
-    raise NotImplementedError
+    """The file of *path* (plain or ``.zst``) as it is now; ``None`` if neither form exists."""
+    actual = existing_path(path)
+    if actual is None:
+        return None
+    archived = os.path.abspath(actual).startswith(home.archived + "/")
+    return _describe(actual, parse_rollout_name(os.path.basename(actual)), archived=archived)
 
 
 def scan(home: Home, on_error: OnError | None = None) -> Iterator[RolloutFile]:
@@ -143,19 +212,106 @@ def scan(home: Home, on_error: OnError | None = None) -> Iterator[RolloutFile]:
     A compressed file beside its plain form is left out. Symbolic links to folders are not
     followed. Folders that cannot be read go to *on_error*; a missing root is no error.
     """
-    raise NotImplementedError
+    for root, archived in ((home.sessions, False), (home.archived, True)):
+        for path in _walk(root, on_error):
+            file = _describe(path, parse_rollout_name(os.path.basename(path)), archived=archived)
+            if file is not None:
+                yield file
 
 
 def find_by_id(home: Home, thread_id: str) -> list[RolloutFile]:
-    """All files of a thread by name: active before archived, oldest name first."""
-    raise NotImplementedError
+    """All files of a thread by their names, active ones first, then in the order of the names."""
+    return sorted(
+        _find(home, lambda name: name.thread_id == thread_id),
+        key=lambda file: (file.archived, os.path.basename(file.path)),
+    )
 
 
 def find_rollout(home: Home, rollout_id: str) -> str | None:
     """The plain path of the one file with this rollout id (what a ``history_base`` names)."""
-    raise NotImplementedError
+    return next(
+        (file.path for file in _find(home, lambda name: name.rollout_id == rollout_id)), None
+    )
 
 
 def make_folders(path: str) -> list[str]:
-    """Create the missing folders of *path* with mode 0700 whatever the umask; those made."""
-    raise NotImplementedError
+    """Create the missing folders of *path* with mode 0700 whatever the umask; those made, outermost
+    first. Raises OSError."""
+    missing: list[str] = []
+    while not os.path.isdir(path):
+        missing.append(path)
+        parent = os.path.dirname(path)
+        if parent == path:
+            break
+        path = parent
+    made = []
+    for folder in reversed(missing):
+        with contextlib.suppress(FileExistsError):  # another process was faster, or it is a file
+            os.mkdir(folder, 0o700)
+            os.chmod(folder, 0o700)
+            made.append(folder)
+    return made
+
+
+def sync_folder(path: str) -> None:
+    """Make the entries of a folder survive power loss. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _find(home: Home, wanted: Callable[[RolloutName], bool]) -> Iterator[RolloutFile]:
+    for root, archived in ((home.sessions, False), (home.archived, True)):
+        for path in _walk(root, None):
+            name = parse_rollout_name(os.path.basename(path))
+            file = _describe(path, name, archived=archived) if name and wanted(name) else None
+            if file is not None:
+                yield file
+
+
+def _walk(root: str, on_error: OnError | None) -> Iterator[str]:
+    """Paths named like rollouts below *root*, without compressed twins; folders in name order."""
+    folders = [root]
+    while folders:
+        folder = folders.pop()
+        try:
+            with os.scandir(folder) as entries:
+                listed = sorted(
+                    (entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries
+                )
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            if on_error is not None:
+                on_error(folder, error)
+            continue
+        folders += [f"{folder}/{name}" for name, is_folder in reversed(listed) if is_folder]
+        names = {
+            name for name, is_folder in listed if not is_folder and name.startswith("rollout-")
+        }
+        for name in sorted(names):
+            if name.endswith(".jsonl") or (
+                name.endswith(".jsonl.zst") and plain_path(name) not in names
+            ):
+                yield f"{folder}/{name}"
+
+
+def _describe(path: str, name: RolloutName | None, *, archived: bool) -> RolloutFile | None:
+    """The file at *path*; ``None`` if it is gone or no regular file."""
+    try:
+        info = os.stat(path)
+    except OSError:
+        return None
+    if not stat.S_ISREG(info.st_mode):
+        return None
+    return RolloutFile(
+        path=plain_path(path),
+        actual_path=path,
+        archived=archived,
+        name=name,
+        size=info.st_size,
+        mtime_ns=info.st_mtime_ns,
+        inode=info.st_ino,
+    )
