@@ -42,7 +42,7 @@ OnError: TypeAlias = Callable[[str, OSError], None]
 
 _UUID: Final = r"[0-9a-fA-F]{8}(?:-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}"
 _NAME: Final = re.compile(rf"rollout-(.*)-({_UUID})(?:_({_UUID}))?\.jsonl(\.zst)?", re.DOTALL)
-_STAMP: Final = "%Y-%m-%dT%H-%M-%S"
+_STAMP: Final = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d)-(\d\d)-(\d\d)", re.ASCII)
 _COMPRESSED: Final = ".zst"
 
 _HINTS: Final = {
@@ -109,7 +109,7 @@ class RolloutName(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RolloutFile(msgspec.Struct, frozen=True, kw_only=True):
-    """A rollout file on disk. ``path`` always ends in ``.jsonl``; ``actual_path`` is what exists."""
+    """A rollout file on disk. ``path`` always ends in ``.jsonl``; ``actual_path`` is the real one."""
 
     path: str
     actual_path: str
@@ -136,14 +136,13 @@ def parse_rollout_name(name: str) -> RolloutName | None:
     found = _NAME.fullmatch(name)
     if found is None:
         return None
-    thread_id = try_thread_id(found[2]) or ""
-    rollout_id = try_thread_id(found[3]) or "" if found[3] else thread_id
-    try:
-        stamp = dt.datetime.strptime(found[1], _STAMP)  # noqa: DTZ007 - local time, zone unknown
-    except ValueError:
-        stamp = None
+    thread_id = _canonical(found[2])
+    rollout_id = _canonical(found[3]) if found[3] else thread_id
     return RolloutName(
-        thread_id=thread_id, rollout_id=rollout_id, stamp=stamp, compressed=found[4] is not None
+        thread_id=thread_id,
+        rollout_id=rollout_id,
+        stamp=_parse_stamp(found[1]),
+        compressed=found[4] is not None,
     )
 
 
@@ -152,7 +151,7 @@ def rollout_file_name(
 ) -> str:
     """``rollout-2026-11-22T06-18-27-<thread>[_<rollout>].jsonl``."""
     suffix = "" if rollout_id in (None, thread_id) else f"_{rollout_id}"
-    return f"rollout-{local_time.strftime(_STAMP)}-{thread_id}{suffix}.jsonl"
+    return f"rollout-{local_time:%Y-%m-%dT%H-%M-%S}-{thread_id}{suffix}.jsonl"
 
 
 def new_rollout_path(home: Home, created_at: dt.datetime, thread_id: str) -> str:
@@ -222,16 +221,15 @@ def scan(home: Home, on_error: OnError | None = None) -> Iterator[RolloutFile]:
 def find_by_id(home: Home, thread_id: str) -> list[RolloutFile]:
     """All files of a thread by their names, active ones first, then in the order of the names."""
     return sorted(
-        _find(home, lambda name: name.thread_id == thread_id),
+        _find(home, thread_id, lambda name: name.thread_id),
         key=lambda file: (file.archived, os.path.basename(file.path)),
     )
 
 
 def find_rollout(home: Home, rollout_id: str) -> str | None:
     """The plain path of the one file with this rollout id (what a ``history_base`` names)."""
-    return next(
-        (file.path for file in _find(home, lambda name: name.rollout_id == rollout_id)), None
-    )
+    found = _find(home, rollout_id, lambda name: name.rollout_id)
+    return next((file.path for file in found), None)
 
 
 def make_folders(path: str) -> list[str]:
@@ -262,11 +260,31 @@ def sync_folder(path: str) -> None:
         os.close(descriptor)
 
 
-def _find(home: Home, wanted: Callable[[RolloutName], bool]) -> Iterator[RolloutFile]:
+def _canonical(text: str) -> str:
+    """*text*, which is a UUID with or without hyphens, in canonical form."""
+    return text.lower() if text.count("-") == 4 else try_thread_id(text) or text
+
+
+def _parse_stamp(text: str) -> dt.datetime | None:
+    found = _STAMP.fullmatch(text)
+    try:
+        return dt.datetime(*map(int, found.groups())) if found else None  # noqa: DTZ001 - local time
+    except ValueError:
+        return None
+
+
+def _find(home: Home, wanted: str, key: Callable[[RolloutName], str]) -> Iterator[RolloutFile]:
+    """The files whose name has the id *wanted* where *key* looks."""
+    digits = wanted.replace("-", "")
     for root, archived in ((home.sessions, False), (home.archived, True)):
         for path in _walk(root, None):
-            name = parse_rollout_name(os.path.basename(path))
-            file = _describe(path, name, archived=archived) if name and wanted(name) else None
+            base = os.path.basename(path)
+            if digits not in base.replace("-", "").lower():
+                continue
+            name = parse_rollout_name(base)
+            file = (
+                _describe(path, name, archived=archived) if name and key(name) == wanted else None
+            )
             if file is not None:
                 yield file
 
