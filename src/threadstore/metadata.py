@@ -181,9 +181,9 @@ class GitInfoPatch(
 ):
     """A change of git facts, field by field: absent, cleared (``None``) or set."""
 
-    sha: str | None | UnsetType = UNSET
-    branch: str | None | UnsetType = UNSET
-    origin_url: str | None | UnsetType = UNSET
+    sha: str | UnsetType | None = UNSET
+    branch: str | UnsetType | None = UNSET
+    origin_url: str | UnsetType | None = UNSET
 
     def __post_init__(self) -> None:
         _check_fields(self)
@@ -213,7 +213,7 @@ class ThreadMetadataPatch(
     :class:`InvalidRequest` when the patch is made, so no store ever sees one.
     """
 
-    name: str | None | UnsetType = UNSET
+    name: str | UnsetType | None = UNSET
     title: str | UnsetType = UNSET
     preview: str | UnsetType = UNSET
     first_user_message: str | UnsetType = UNSET
@@ -225,13 +225,13 @@ class ThreadMetadataPatch(
     git: GitInfoPatch | UnsetType = UNSET
     model_provider: str | UnsetType = UNSET
     model: str | UnsetType = UNSET
-    reasoning_effort: str | None | UnsetType = UNSET
+    reasoning_effort: str | UnsetType | None = UNSET
     cli_version: str | UnsetType = UNSET
     source: SessionSource | UnsetType = UNSET
-    thread_source: str | None | UnsetType = UNSET
-    agent_nickname: str | None | UnsetType = UNSET
-    agent_role: str | None | UnsetType = UNSET
-    agent_path: str | None | UnsetType = UNSET
+    thread_source: str | UnsetType | None = UNSET
+    agent_nickname: str | UnsetType | None = UNSET
+    agent_role: str | UnsetType | None = UNSET
+    agent_path: str | UnsetType | None = UNSET
     approval_mode: str | dict[str, Any] | UnsetType = UNSET
     sandbox_policy: dict[str, Any] | UnsetType = UNSET
     permission_profile: dict[str, Any] | UnsetType = UNSET
