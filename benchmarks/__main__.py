@@ -1,0 +1,46 @@
+"""Run the benchmarks and print one table.
+
+``python -m benchmarks`` runs all; ``python -m benchmarks append list`` those whose name contains a
+word. Each line is a ratio of two medians that were measured in turn, A B A B, in this run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import platform
+import sys
+import tempfile
+
+from benchmarks.measure import Result
+
+GROUPS = ("append", "lists", "history", "indexing", "startup")
+
+
+def main() -> int:
+    """Print the table; exit 1 if a goal is missed."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("words", nargs="*", help="run only the lines whose name contains a word")
+    parser.add_argument("--folder", help="where to put test homes (default: a temporary folder)")
+    options = parser.parse_args()
+    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    print(f"{'what':<44} {'ours':>12} {'limit':>12} {'ratio':>7} {'goal':>8}")
+    missed = 0
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        for group in GROUPS:
+            module = importlib.import_module(f"benchmarks.{group}")
+            for bench in module.BENCHES:
+                name = f"{group} {bench.__name__}"
+                if options.words and not any(word in name for word in options.words):
+                    continue
+                for result in bench(os.path.join(folder, name.replace(" ", "-"))):
+                    print(result.line(), flush=True)
+                    missed += not result.met
+    if missed:
+        print(f"{missed} below their goal", file=sys.stderr)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

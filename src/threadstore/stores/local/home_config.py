@@ -1,0 +1,42 @@
+"""What the home's ``config.toml`` says that concerns a store."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+
+import msgspec
+
+from threadstore.config import LocalStoreConfig
+
+__all__ = ["HomeSettings", "read_home_config"]
+
+
+class HomeSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings after all sources were asked."""
+
+    sqlite_home: str
+    model_provider: str
+
+
+def read_home_config(config: LocalStoreConfig) -> HomeSettings:
+    """Combine *config* and ``config.toml``.
+
+    Codex 0.131 and 0.169: ``sqlite_home`` there wins over the environment, and a relative one is
+    relative to the home. A file that cannot be read or parsed counts as empty: a store must work
+    on a home whose settings are being edited.
+    """
+    try:
+        with open(os.path.join(config.home, "config.toml"), "rb") as file:
+            settings = tomllib.load(file)
+    except (OSError, ValueError):
+        settings = {}
+    folder = settings.get("sqlite_home")
+    if not isinstance(folder, str):
+        folder = config.sqlite_home or config.home
+    provider = settings.get("model_provider")
+    return HomeSettings(
+        sqlite_home=os.path.join(config.home, os.path.expanduser(folder)),
+        model_provider=config.default_model_provider
+        or (provider if isinstance(provider, str) and provider else "openai"),
+    )

@@ -1,0 +1,263 @@
+"""One metadata change over log record, Codex's database, name index and our list index."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET
+
+from threadstore.clock import Clock, rfc3339_ms
+from threadstore.errors import InvalidRequest, StoreUnavailable, ThreadNotFound
+from threadstore.history.items import RolloutItem
+from threadstore.metadata import MetadataOrigin, StoredThread, ThreadMetadataPatch
+from threadstore.stores.local import name_index
+from threadstore.stores.local.index_db import IndexDb
+from threadstore.stores.local.locks import WriterLock
+from threadstore.stores.local.paths import Home
+from threadstore.stores.local.recorder import Recorder
+from threadstore.stores.local.state_db import StateDb
+from threadstore.stores.local.sync import IndexSync
+from threadstore.stores.local.writers import LiveWriter, Writers, in_worker
+
+__all__ = ["MetadataWriter", "metadata_record"]
+
+_log: Final = logging.getLogger(__name__)
+_KEPT_IN_RECORD: Final = frozenset({"git", "memory_mode"})
+
+
+class MetadataWriter:
+    """Applies patches to threads of one home, live or cold."""
+
+    def __init__(
+        self,
+        home: Home,
+        writers: Writers,
+        state: StateDb | None,
+        index: IndexDb,
+        sync: IndexSync,
+        clock: Clock,
+    ) -> None:
+        self._home = home
+        self._writers = writers
+        self._state = state
+        self._index = index
+        self._sync = sync
+        self._clock = clock
+
+    async def update(
+        self,
+        thread_id: str,
+        patch: ThreadMetadataPatch,
+        origin: MetadataOrigin,
+        *,
+        include_archived: bool,
+    ) -> StoredThread:
+        """The contract's ``update_thread_metadata``."""
+        async with self._writers.locks.of(thread_id):
+            writer = self._writers.find(thread_id)
+            thread = writer.thread if writer else await self._cold(thread_id)
+            if origin is MetadataOrigin.OBSERVED:
+                patch = msgspec.structs.replace(patch, name=UNSET)
+                return thread if patch.is_empty() else self.observe(writer, thread, patch)
+            if thread.archived and not include_archived:
+                raise InvalidRequest(
+                    f"thread is archived: {thread_id}",
+                    hint="unarchive it, or say include_archived",
+                )
+            if patch.is_empty():
+                return thread
+            return await in_worker(lambda: self._explicit(writer, thread, patch))
+
+    async def _cold(self, thread_id: str) -> StoredThread:
+        thread = await in_worker(lambda: self._sync.refresh_thread(thread_id))
+        if thread is None:
+            raise ThreadNotFound(thread_id)
+        return thread
+
+    def observe(
+        self, writer: LiveWriter | None, thread: StoredThread, patch: ThreadMetadataPatch
+    ) -> StoredThread:
+        """What history implies: to the row and the index; it waits while there is no history."""
+        after = patch.apply(thread)
+        if writer is not None and not writer.materialised:
+            writer.waiting = writer.waiting.merge(patch)
+        else:
+            if self._state is not None and self._state.writable:
+                self._write_row(after, patch, MetadataOrigin.OBSERVED)
+            self._index.upsert(after)
+        if writer is not None:
+            writer.thread = after
+        return after
+
+    def attach_waiting(self, writer: LiveWriter) -> None:
+        """The thread has its first line now: enter it, with what was observed before.
+
+        History is durable at this point and must not be reported as failed: what cannot be written
+        goes on waiting.
+        """
+        waiting, writer.waiting = writer.waiting, ThreadMetadataPatch()
+        try:
+            self._index.upsert(writer.thread)
+            if not waiting.is_empty() and self._state is not None and self._state.writable:
+                self._write_row(writer.thread, waiting, MetadataOrigin.OBSERVED)
+        except StoreUnavailable as error:
+            writer.waiting = waiting
+            _log.warning("metadata of thread %s has to wait: %s", writer.thread.id, error)
+
+    def _explicit(
+        self, writer: LiveWriter | None, thread: StoredThread, patch: ThreadMetadataPatch
+    ) -> StoredThread:
+        after = patch.apply(thread)
+        legacy = thread.history_mode == "legacy"
+        record = (
+            metadata_record(after, patch) if legacy and patch.present().keys() - {"name"} else None
+        )
+        state = self._usable_state(legacy=legacy)
+        with self._open_log(writer, thread, needed=record is not None) as log:
+            if state is None:
+                self._write_log(log, record)
+            else:
+                row_patch = patch if writer is None else writer.waiting.merge(patch)
+                self._write_log_and_row(state, log, record, after, row_patch)
+        if patch.name is not UNSET:
+            self._write_name(thread, after)
+        if writer is not None:
+            writer.waiting = ThreadMetadataPatch()
+            writer.thread = after
+        self._index.upsert(after)
+        return after
+
+    def _write_log(self, log: Recorder | None, record: RolloutItem | None) -> bool:
+        """Materialise, add the record, make both durable; whether there was a record."""
+        if log is None:
+            return False
+        log.materialise()
+        if record is not None:
+            log.append([record.encode(rfc3339_ms(self._clock.now()))])
+        log.sync()
+        return record is not None
+
+    def _write_log_and_row(
+        self,
+        state: StateDb,
+        log: Recorder | None,
+        record: RolloutItem | None,
+        after: StoredThread,
+        patch: ThreadMetadataPatch,
+    ) -> None:
+        """The database is locked first, so that a busy one changes nothing at all.
+
+        Once the record is durable the change has happened: the log decides, and the row may lag
+        until the thread's next write.
+        """
+        logged = False
+        try:
+            with state.transaction(durable=True):
+                logged = self._write_log(log, record)
+                self._write_row(after, patch, MetadataOrigin.EXPLICIT, durable=True)
+        except StoreUnavailable as error:
+            if not logged:
+                raise
+            _log.warning("the row of thread %s lags behind its log: %s", after.id, error)
+
+    def _usable_state(self, *, legacy: bool) -> StateDb | None:
+        """The database, if it can be written. A legacy thread can do without; a paginated one has
+        no other place for what a user says."""
+        state = self._state
+        if state is not None and state.writable:
+            return state
+        if legacy:
+            return None
+        reason = "it is switched off" if state is None else state.reason
+        raise StoreUnavailable(
+            f"the state database is needed to edit a paginated thread, but {reason}",
+            hint="run `threadstore doctor` on this home",
+        )
+
+    @contextlib.contextmanager
+    def _open_log(
+        self, writer: LiveWriter | None, thread: StoredThread, *, needed: bool
+    ) -> Iterator[Recorder | None]:
+        """The thread's log; a cold thread's under its writer lock, and only if *needed*."""
+        if writer is not None:
+            yield writer.recorder
+        elif not needed:
+            yield None
+        else:
+            with (
+                WriterLock.acquire(self._home, thread.id) as lock,
+                contextlib.closing(self._writers.open_log(thread, 0, lock)) as log,
+            ):
+                yield log
+
+    def _write_row(
+        self,
+        thread: StoredThread,
+        patch: ThreadMetadataPatch,
+        origin: MetadataOrigin,
+        *,
+        durable: bool = False,
+    ) -> None:
+        assert self._state is not None
+        assert thread.rollout_path is not None
+        self._state.write(thread, patch, origin=origin, path=thread.rollout_path, durable=durable)
+
+    def _write_name(self, before: StoredThread, after: StoredThread) -> None:
+        """The name index comes last; if it fails the row is put back, so that nothing changed."""
+        try:
+            if after.name is None:
+                # A blank entry would let Codex's lists show the name before it again.
+                name_index.remove(self._home, [after.id])
+            else:
+                name_index.append(self._home, after.id, after.name, self._clock.now())
+        except StoreUnavailable:
+            if self._state is not None and self._state.writable:
+                back = ThreadMetadataPatch(name=before.name)
+                self._write_row(before, back, MetadataOrigin.EXPLICIT, durable=True)
+            raise
+
+
+def metadata_record(thread: StoredThread, patch: ThreadMetadataPatch) -> RolloutItem:
+    """The small ``session_meta`` line of an explicit edit of a legacy thread.
+
+    It repeats what Codex re-applies from every such line, the whole git object and the memory mode,
+    but no base instructions: Codex 0.131 and 0.169 keep the first ones. What their format has no
+    place for stands under ``threadstore``, a key they ignore.
+    """
+    payload: dict[str, Any] = {
+        "session_id": thread.session_id or thread.id,
+        "id": thread.id,
+        "timestamp": rfc3339_ms(thread.created_at),
+        "cwd": thread.cwd,
+        "originator": thread.originator or "threadstore",
+        "cli_version": thread.cli_version,
+        "source": thread.source,
+        "thread_source": thread.thread_source,
+        "agent_nickname": thread.agent_nickname,
+        "agent_role": thread.agent_role,
+        "agent_path": thread.agent_path,
+        "model_provider": thread.model_provider,
+        "memory_mode": thread.memory_mode,
+        "history_mode": thread.history_mode,
+    }
+    payload = {key: value for key, value in payload.items() if value is not None}
+    if thread.git is not None or patch.git is not UNSET:
+        payload["git"] = _git_object(thread)
+    rest = {key: value for key, value in patch.present().items() if key not in _KEPT_IN_RECORD}
+    rest.pop("name", None)
+    if rest:
+        extra = msgspec.to_builtins(ThreadMetadataPatch(**rest))
+        payload["threadstore"] = {"patch": extra}
+    return RolloutItem("session_meta", payload)
+
+
+def _git_object(thread: StoredThread) -> dict[str, str]:
+    git = thread.git
+    if git is None:
+        return {}
+    known = {"commit_hash": git.sha, "branch": git.branch, "repository_url": git.origin_url}
+    return {key: value for key, value in known.items() if value is not None}

@@ -1,0 +1,388 @@
+"""The local store: a Codex home behind the contract. One line per verb; the rooms do the work."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import Final, TypeVar
+
+from threadstore.clock import Clock, SystemClock, from_ms, to_ms
+from threadstore.config import LocalStoreConfig
+from threadstore.errors import (
+    Conflict,
+    CorruptHistory,
+    InvalidRequest,
+    StoreUnavailable,
+    ThreadNotFound,
+    Unsupported,
+)
+from threadstore.history.items import DamagedLine, History, RolloutItem
+from threadstore.ids import new_thread_id, parse_thread_id
+from threadstore.metadata import (
+    MetadataOrigin,
+    NewThread,
+    StoredThread,
+    ThreadMetadataPatch,
+    thread_of,
+)
+from threadstore.queries import ThreadPage, ThreadQuery, resolve_cwd
+from threadstore.store import AppendReceipt, Capabilities, Durability, Finding, ThreadStore
+from threadstore.stores.local import inspection
+from threadstore.stores.local.archiving import Archiver
+from threadstore.stores.local.home_config import read_home_config
+from threadstore.stores.local.index_db import IndexDb
+from threadstore.stores.local.lineage import resolve_lineage
+from threadstore.stores.local.locks import open_by_other_process
+from threadstore.stores.local.metadata import MetadataWriter
+from threadstore.stores.local.paths import Home, find_rollout, new_rollout_path
+from threadstore.stores.local.reader import Batch, read_history
+from threadstore.stores.local.state_db import StateDb
+from threadstore.stores.local.sync import IndexSync
+from threadstore.stores.local.writers import LiveWriter, Writers, in_worker
+from threadstore.version import VERSION
+
+__all__ = ["LocalThreadStore"]
+
+T = TypeVar("T")
+
+_CAPABILITIES: Final = Capabilities(
+    durability=Durability.PROCESS, rollout_paths=True, exclusive_writers=True
+)
+
+
+class LocalThreadStore(ThreadStore):
+    """Threads in a Codex home, side by side with Codex itself.
+
+    Opening and reading create nothing in the home but our own list index.
+    """
+
+    def __init__(self, config: LocalStoreConfig, *, clock: Clock | None = None) -> None:
+        self._config = config
+        self._clock = clock or SystemClock()
+        settings = read_home_config(config)
+        self._provider = settings.model_provider
+        self._home = Home(home=config.home, sqlite_home=settings.sqlite_home)
+        self._opened = False
+        self._state = (
+            StateDb(self._home.state_db, busy_timeout=config.busy_timeout)
+            if config.use_state_db
+            else None
+        )
+        self._index = IndexDb(
+            self._home.index_db if config.use_index_file else None,
+            busy_timeout=config.busy_timeout,
+        )
+        self._writers = Writers(self._home, self._clock)
+        self._sync = IndexSync(
+            self._home,
+            self._state,
+            self._index,
+            default_provider=self._provider,
+            refresh_interval=config.refresh_interval,
+            clock=self._clock,
+            is_live=self._writers.__contains__,
+        )
+        self._metadata = MetadataWriter(
+            self._home, self._writers, self._state, self._index, self._sync, self._clock
+        )
+        self._archiver = Archiver(self._home, self._state, self._index)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return _CAPABILITIES
+
+    async def open(self) -> None:
+        if self._opened:
+            return
+        if os.path.lexists(self._home.home) and not os.path.isdir(self._home.home):
+            raise InvalidRequest(
+                f"not a folder: {self._home.home}", hint="a local store is a folder (a Codex home)"
+            )
+        if self._state is not None:
+            self._state.open()
+        self._index.open()
+        self._opened = True
+
+    async def close(self) -> None:
+        try:
+            for thread_id in self._writers.ids():
+                await self.shutdown_thread(thread_id)
+        finally:
+            for thread_id in self._writers.ids():
+                self._writers.release(thread_id)
+            self._opened = False
+            self._index.close()
+            if self._state is not None:
+                self._state.close()
+
+    # Lifecycle of a writer
+
+    async def create_thread(self, new: NewThread) -> StoredThread:
+        self._check_open()
+        if new.history_base is not None:
+            raise Unsupported("history_base", "this store copies history when it forks a thread")
+        thread_id = new_thread_id() if new.id is None else parse_thread_id(new.id)
+        async with self._writers.locks.of(thread_id):
+            if thread_id in self._writers or (new.id is not None and await self._find(thread_id)):
+                raise Conflict(
+                    f"thread already exists: {thread_id}",
+                    hint="resume it, or leave the id out to get a new one",
+                )
+            return self._writers.create(new, self._new_thread(thread_id, new)).thread
+
+    def _new_thread(self, thread_id: str, new: NewThread) -> StoredThread:
+        created_at = from_ms(to_ms(self._clock.now()))
+        return thread_of(
+            new,
+            thread_id=thread_id,
+            created_at=created_at,
+            cli_version=VERSION,
+            model_provider=self._provider,
+            rollout_path=new_rollout_path(self._home, created_at, thread_id),
+        )
+
+    async def resume_thread(self, thread_id: str) -> StoredThread:
+        thread_id = self._parse(thread_id)
+        async with self._writers.locks.of(thread_id):
+            if thread_id in self._writers:
+                raise Conflict(f"thread is live here already: {thread_id}", holder="this store")
+            if await self._find(thread_id) is None:
+                raise ThreadNotFound(thread_id)
+            resume = self._writers.resume
+            return (await in_worker(lambda: resume(thread_id, self._read_for_resume))).thread
+
+    def _read_for_resume(self, thread_id: str) -> tuple[StoredThread, int]:
+        thread = self._sync.refresh_thread(thread_id)
+        if thread is None or thread.rollout_path is None:
+            raise ThreadNotFound(thread_id)
+        if thread.archived:
+            raise InvalidRequest(f"thread is archived: {thread_id}", hint="unarchive it first")
+        holder = open_by_other_process(thread.rollout_path)
+        if holder is not None:
+            raise Conflict(
+                f"thread {thread_id} has an active writer",
+                holder=holder,
+                hint="close it there first",
+            )
+        return thread, resolve_lineage(thread.rollout_path, self._find_rollout).inherited
+
+    async def append_items(
+        self,
+        thread_id: str,
+        items: Sequence[RolloutItem],
+        *,
+        idempotency_key: str | None = None,
+        expected_position: int | None = None,
+    ) -> AppendReceipt:
+        writer = self._writer(thread_id)
+        async with writer.turn:
+            self._check_still_live(writer)
+            if idempotency_key is not None and idempotency_key in writer.receipts:
+                return writer.receipts[idempotency_key]
+            first = not writer.materialised
+            receipt = writer.append(items, self._clock, expected_position)
+            if idempotency_key is not None:
+                writer.receipts[idempotency_key] = receipt
+            if first and writer.materialised:
+                self._metadata.attach_waiting(writer)
+            return receipt
+
+    async def persist_thread(self, thread_id: str) -> None:
+        writer = self._writer(thread_id)
+        async with writer.turn:
+            self._check_still_live(writer)
+            if not writer.materialised:
+                writer.recorder.materialise()
+                self._metadata.attach_waiting(writer)
+            await in_worker(writer.recorder.sync)
+
+    async def flush_thread(self, thread_id: str) -> None:
+        writer = self._writer(thread_id)
+        async with writer.turn:
+            self._check_still_live(writer)
+            await in_worker(writer.recorder.sync)
+
+    async def shutdown_thread(self, thread_id: str) -> None:
+        writer = self._writers.find(self._parse(thread_id))
+        if writer is None:
+            return
+        async with writer.turn:
+            await in_worker(writer.recorder.sync)
+            self._release(writer)
+
+    async def discard_thread(self, thread_id: str) -> None:
+        writer = self._writers.find(self._parse(thread_id))
+        if writer is None:
+            return
+        async with writer.turn:
+            self._release(writer)
+
+    def _release(self, writer: LiveWriter) -> None:
+        if self._writers.find(writer.thread.id) is writer:
+            self._writers.release(writer.thread.id)
+
+    # History
+
+    async def iter_history(
+        self, thread_id: str, *, after: int = 0, reverse: bool = False
+    ) -> AsyncIterator[RolloutItem | DamagedLine]:
+        thread_id = self._parse(thread_id)
+        path = await self._log_path(thread_id)
+        if path is None:
+            return
+        for batch in self._batches(thread_id, path, after=after, reverse=reverse):
+            for entry in batch:
+                yield entry
+            await asyncio.sleep(0)
+
+    async def load_history(self, thread_id: str) -> History:
+        thread_id = self._parse(thread_id)
+        path = await self._log_path(thread_id)
+        items: list[RolloutItem] = []
+        damage: list[DamagedLine] = []
+        position = 0
+        for batch in self._batches(thread_id, path) if path else ():
+            for entry in batch:
+                if type(entry) is RolloutItem:
+                    items.append(entry)
+                elif isinstance(entry, DamagedLine):
+                    damage.append(entry)
+            position = batch[-1].position or position
+            await asyncio.sleep(0)
+        if damage and not items:
+            raise CorruptHistory(
+                f"no line of thread {thread_id} can be read ({len(damage)} damaged)",
+                hint="run `threadstore doctor` for details",
+            )
+        return History(items=tuple(items), damage=tuple(damage), position=position)
+
+    def _batches(
+        self, thread_id: str, path: str, *, after: int = 0, reverse: bool = False
+    ) -> Iterator[Batch]:
+        try:
+            yield from read_history(path, self._find_rollout, after=after, reverse=reverse)
+        except FileNotFoundError as error:
+            raise ThreadNotFound(thread_id) from error
+
+    async def _log_path(self, thread_id: str) -> str | None:
+        """Where the history is; ``None`` for a live thread that has none yet."""
+        writer = self._writers.find(thread_id)
+        if writer is not None:
+            return writer.recorder.path if writer.materialised else None
+        thread = await self._find(thread_id)
+        if thread is None:
+            raise ThreadNotFound(thread_id)
+        return thread.rollout_path
+
+    def _find_rollout(self, rollout_id: str) -> str | None:
+        return find_rollout(self._home, rollout_id)
+
+    # Metadata
+
+    async def read_thread(self, thread_id: str) -> StoredThread:
+        thread_id = self._parse(thread_id)
+        writer = self._writers.find(thread_id)
+        thread = writer.thread if writer else await self._find(thread_id)
+        if thread is None:
+            raise ThreadNotFound(thread_id)
+        return thread
+
+    async def list_threads(self, query: ThreadQuery | None = None) -> ThreadPage:
+        self._check_open()
+        query = query or ThreadQuery()
+        if self._sync.due():
+            await in_worker(self._sync.refresh)
+        cwds = None if query.cwds is None else {resolve_cwd(cwd) for cwd in query.cwds}
+        return self._index.page(query, cwds)
+
+    async def update_thread_metadata(
+        self,
+        thread_id: str,
+        patch: ThreadMetadataPatch,
+        *,
+        origin: MetadataOrigin,
+        include_archived: bool = False,
+    ) -> StoredThread:
+        return await self._metadata.update(
+            self._parse(thread_id), patch, origin, include_archived=include_archived
+        )
+
+    # Lifecycle of a thread
+
+    async def archive_thread(self, thread_id: str) -> tuple[str, ...]:
+        return await self._with_family(
+            thread_id,
+            lambda thread: not thread.archived,
+            "thread is archived already",
+            lambda threads: self._archiver.archive(threads, from_ms(to_ms(self._clock.now()))),
+        )
+
+    async def unarchive_thread(self, thread_id: str) -> tuple[str, ...]:
+        return await self._with_family(
+            thread_id,
+            lambda thread: thread.archived,
+            "thread is not archived",
+            self._archiver.unarchive,
+        )
+
+    async def delete_thread(self, thread_id: str) -> tuple[str, ...]:
+        return await self._with_family(thread_id, lambda _thread: True, "", self._delete)
+
+    def _delete(self, threads: list[StoredThread]) -> None:
+        self._sync.check_unreferenced({thread.id for thread in threads})
+        self._archiver.delete(threads)
+
+    async def _with_family(
+        self,
+        thread_id: str,
+        wanted: Callable[[StoredThread], bool],
+        refusal: str,
+        work: Callable[[list[StoredThread]], None],
+    ) -> tuple[str, ...]:
+        """Do *work* on a thread and the threads it spawned, as far as they are *wanted*."""
+        thread_id = self._parse(thread_id)
+        await in_worker(lambda: self._sync.refresh(force=True))
+        ids = [thread_id, *self._index.descendants(thread_id)]
+        async with self._writers.locks.all_of(ids):
+            self._writers.check_none_live(ids)
+            threads = [thread for member in ids if (thread := await self._find(member))]
+            if not threads or threads[0].id != thread_id:
+                raise ThreadNotFound(thread_id)
+            if not wanted(threads[0]):
+                raise InvalidRequest(f"{refusal}: {thread_id}")
+            family = [thread for thread in threads if wanted(thread)]
+            await in_worker(lambda: work(family))
+        return tuple(thread.id for thread in family)
+
+    async def inspect(self, *, fix: bool = False) -> tuple[Finding, ...]:
+        self._check_open()
+        inspect = inspection.inspect
+        return tuple(
+            await in_worker(
+                lambda: inspect(self._home, self._state, self._index, self._sync, fix=fix)
+            )
+        )
+
+    # Private
+
+    def _check_open(self) -> None:
+        if not self._opened:
+            raise StoreUnavailable("the store is not open", hint="use it within `async with`")
+
+    def _parse(self, thread_id: str) -> str:
+        self._check_open()
+        return parse_thread_id(thread_id)
+
+    def _writer(self, thread_id: str) -> LiveWriter:
+        # The id of a live thread is looked up as it stands first: parsing costs as much as writing.
+        self._check_open()
+        return self._writers.find(thread_id) or self._writers.get(parse_thread_id(thread_id))
+
+    def _check_still_live(self, writer: LiveWriter) -> None:
+        if self._writers.find(writer.thread.id) is not writer:
+            raise ThreadNotFound.not_live(writer.thread.id)
+
+    async def _find(self, thread_id: str) -> StoredThread | None:
+        """A thread with history, as it is at this moment."""
+        return await in_worker(lambda: self._sync.refresh_thread(thread_id))

@@ -1,0 +1,204 @@
+"""The live writers of one store object: who may append here, and what waits for a first line."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TypeVar
+
+from threadstore.clock import Clock, rfc3339_ms
+from threadstore.errors import Conflict, InvalidRequest, ThreadNotFound
+from threadstore.history.header import is_header_of, session_meta_item
+from threadstore.history.items import RolloutItem
+from threadstore.metadata import NewThread, StoredThread, ThreadMetadataPatch
+from threadstore.store import AppendReceipt
+from threadstore.stores.local.locks import WriterLock
+from threadstore.stores.local.paths import Home, new_rollout_path
+from threadstore.stores.local.recorder import Recorder
+
+__all__ = ["LiveWriter", "ThreadLocks", "Writers", "in_worker"]
+
+T = TypeVar("T")
+
+
+async def in_worker(work: Callable[[], T]) -> T:
+    """Run blocking *work* in a thread; when cancelled, wait for its end before letting go.
+
+    Work that was started is never left running behind the back of whoever holds the locks.
+    """
+    task = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
+
+
+class ThreadLocks:
+    """One asyncio lock per thread id, for as long as somebody uses it."""
+
+    def __init__(self) -> None:
+        self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
+
+    def of(self, thread_id: str) -> asyncio.Lock:
+        """The lock of a thread."""
+        lock = self._locks.get(thread_id)
+        if lock is None:
+            lock = self._locks[thread_id] = asyncio.Lock()
+        return lock
+
+    @asynccontextmanager
+    async def all_of(self, thread_ids: Collection[str]) -> AsyncIterator[None]:
+        """Several threads at once, always in the same order."""
+        async with AsyncExitStack() as stack:
+            for thread_id in sorted(thread_ids):
+                await stack.enter_async_context(self.of(thread_id))
+            yield
+
+
+class LiveWriter:
+    """A thread that this store writes: its log, its lock, its metadata as known here."""
+
+    def __init__(
+        self, thread: StoredThread, recorder: Recorder, lock: WriterLock, turn: asyncio.Lock
+    ) -> None:
+        self.thread = thread
+        self.recorder = recorder
+        self.turn = turn
+        """Held by whoever works on the thread, so that calls happen in their order."""
+        self.waiting = ThreadMetadataPatch()
+        """Observed metadata that came before the first line."""
+        self.receipts: dict[str, AppendReceipt] = {}
+        self._lock = lock
+
+    @property
+    def materialised(self) -> bool:
+        """Whether the thread has history."""
+        return self.recorder.materialised
+
+    def append(
+        self, items: Sequence[RolloutItem], now: Clock, expected_position: int | None
+    ) -> AppendReceipt:
+        """All items in one write."""
+        lines = self._encode(items, rfc3339_ms(now.now()))
+        has_header = (
+            not self.materialised and bool(items) and is_header_of(items[0], self.thread.id)
+        )
+        position = self.recorder.append(
+            lines, has_header=has_header, expected_position=expected_position
+        )
+        return AppendReceipt(position=position)
+
+    def _encode(self, items: Sequence[RolloutItem], stamp: str) -> list[bytes]:
+        ordinal = self.recorder.next_ordinal
+        if ordinal is None:
+            lines = [
+                item.encode(item.timestamp or stamp) if item.raw is None else item.raw
+                for item in items
+            ]
+        else:
+            lines = [
+                item.raw
+                if item.raw is not None and item.ordinal == number
+                else item.encode(item.timestamp or stamp, number)
+                for number, item in enumerate(items, ordinal)
+            ]
+        for line in lines:
+            if b"\n" in line:
+                raise InvalidRequest("an item is one line; this is more than one")
+        return lines
+
+    def release(self) -> None:
+        """Let go of the file and of the writer lock."""
+        self.recorder.close()
+        self._lock.release()
+
+
+class Writers:
+    """The live threads of a store object."""
+
+    def __init__(self, home: Home, clock: Clock) -> None:
+        self._home = home
+        self._clock = clock
+        self._live: dict[str, LiveWriter] = {}
+        self.locks = ThreadLocks()
+
+    def __contains__(self, thread_id: str) -> bool:
+        return thread_id in self._live
+
+    def find(self, thread_id: str) -> LiveWriter | None:
+        """The writer of a live thread."""
+        return self._live.get(thread_id)
+
+    def get(self, thread_id: str) -> LiveWriter:
+        """The writer; ThreadNotFound ("not live") without one."""
+        writer = self._live.get(thread_id)
+        if writer is None:
+            raise ThreadNotFound.not_live(thread_id)
+        return writer
+
+    def ids(self) -> list[str]:
+        """Every live thread."""
+        return list(self._live)
+
+    def check_none_live(self, thread_ids: Iterable[str]) -> None:
+        """Conflict if one of them is live here."""
+        for thread_id in thread_ids:
+            if thread_id in self._live:
+                raise Conflict(
+                    f"thread is live: {thread_id}", holder="this store", hint="shut it down first"
+                )
+
+    def create(self, new: NewThread, thread: StoredThread) -> LiveWriter:
+        """A writer for a new thread; nothing but the lock is on disk."""
+        path = new_rollout_path(self._home, thread.created_at, thread.id)
+        paginated = thread.history_mode == "paginated"
+        header = session_meta_item(
+            new,
+            thread_id=thread.id,
+            created_at=thread.created_at,
+            cli_version=thread.cli_version,
+            model_provider=thread.model_provider,
+        ).encode(rfc3339_ms(self._clock.now()), 0 if paginated else None)
+        lock = WriterLock.acquire(self._home, thread.id)
+        recorder = Recorder.create(path, header, lock=lock, header_ordinal=0 if paginated else None)
+        return self._add(thread, recorder, lock)
+
+    def resume(self, thread_id: str, read: Callable[[str], tuple[StoredThread, int]]) -> LiveWriter:
+        """A writer for a thread with history. *read* gives the thread and the number of lines it
+        inherits; it is called under the lock, so that what was written before is seen."""
+        lock = WriterLock.acquire(self._home, thread_id)
+        try:
+            thread, inherited = read(thread_id)
+            recorder = self.open_log(thread, inherited, lock)
+        except BaseException:
+            lock.release()
+            raise
+        return self._add(thread, recorder, lock)
+
+    def open_log(self, thread: StoredThread, inherited: int, lock: WriterLock) -> Recorder:
+        """The log of a cold thread, under its writer lock."""
+        assert thread.rollout_path is not None
+        try:
+            return Recorder.open_existing(
+                thread.rollout_path,
+                lock=lock,
+                inherited=inherited,
+                paginated=thread.history_mode == "paginated",
+            )
+        except FileNotFoundError as error:
+            raise ThreadNotFound(thread.id) from error
+
+    def _add(self, thread: StoredThread, recorder: Recorder, lock: WriterLock) -> LiveWriter:
+        writer = LiveWriter(thread, recorder, lock, self.locks.of(thread.id))
+        self._live[thread.id] = writer
+        return writer
+
+    def release(self, thread_id: str) -> LiveWriter | None:
+        """Forget the writer, if there is one, without flushing."""
+        writer = self._live.pop(thread_id, None)
+        if writer is not None:
+            writer.release()
+        return writer
