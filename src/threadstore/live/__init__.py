@@ -1,0 +1,1 @@
+"""Live threads: one handle per active thread."""
