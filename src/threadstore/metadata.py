@@ -9,7 +9,9 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from threadstore.clock import from_ms, to_ms
 from threadstore.errors import InvalidRequest
+from threadstore.git_url import strip_credentials
 
 __all__ = [
     "UNSET",
@@ -198,8 +200,10 @@ class GitInfoPatch(
 
     def apply(self, git: GitInfo | None) -> GitInfo | None:
         """The git facts after this patch; ``None`` when nothing is left."""
-        old = git or GitInfo()
-        new = msgspec.structs.replace(old, **_present(self))
+        changes = _present(self)
+        if isinstance(self.origin_url, str):
+            changes["origin_url"] = strip_credentials(self.origin_url)
+        new = msgspec.structs.replace(git or GitInfo(), **changes)
         return None if new == GitInfo() else new
 
 
@@ -278,7 +282,7 @@ class ThreadMetadataPatch(
         return merged
 
     def apply(self, thread: StoredThread) -> StoredThread:
-        """*thread* after this patch, literally."""
+        """*thread* after this patch, literally; times to the millisecond, as every store keeps them."""
         changes = _present(self)
         if isinstance(self.git, GitInfoPatch):
             changes["git"] = self.git.apply(thread.git)
@@ -290,6 +294,8 @@ class ThreadMetadataPatch(
                 changes.pop(field, None)
         if isinstance(self.name, str):
             changes["name"] = self.name.strip()
+        for field in _TIMES & changes.keys():
+            changes[field] = from_ms(to_ms(changes[field]))
         return msgspec.structs.replace(thread, **changes)
 
     def to_json(self) -> bytes:
@@ -305,6 +311,7 @@ class ThreadMetadataPatch(
             raise InvalidRequest(f"not a metadata patch: {error}") from error
 
 
+_TIMES: Final = frozenset({"created_at", "updated_at", "recency_at"})
 _NOT_FACTS: Final = frozenset({"name", "updated_at"})
 _FILL_MISSING: Final = ("originator", "creator_user_id", "creator_account_id")
 

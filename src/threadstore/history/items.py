@@ -157,7 +157,12 @@ class RolloutItem:
         return self.encode(self.timestamp or "", self.ordinal)
 
     def encode(self, timestamp: str, ordinal: int | None = None) -> bytes:
-        """A fresh line with this timestamp and ordinal; :class:`InvalidRequest` if not JSON."""
+        """A fresh line with this timestamp and ordinal; :class:`InvalidRequest` if not JSON.
+
+        Keys beside the payload that an item was read with (``metadata`` of Codex 0.155) stay.
+        """
+        if self.raw is not None and ordinal is not None:
+            return _renumber(self.raw, timestamp, ordinal)
         number = msgspec.UNSET if ordinal is None else ordinal
         body = _NewLine(timestamp, number, self.type, self.payload)
         try:
@@ -185,6 +190,21 @@ class RolloutItem:
         kind = self.kind
         label = f"{self.type}/{kind}" if kind else self.type
         return f"<RolloutItem {label} {self.timestamp or 'unstamped'}>"
+
+
+def _renumber(raw: bytes, timestamp: str, ordinal: int) -> bytes:
+    """The same line with another ordinal; every other value keeps its bytes."""
+    try:
+        fields = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+    except (msgspec.MsgspecError, RecursionError, ValueError) as error:
+        raise InvalidRequest(f"the line is not JSON: {error}") from error
+    if "payload" not in fields:
+        item = RolloutItem.parse(raw)
+        return RolloutItem(item.type, item.payload).encode(timestamp, ordinal)
+    fields.pop("ordinal", None)
+    fields.setdefault("timestamp", msgspec.Raw(_encode(timestamp)))
+    head = {"timestamp": fields.pop("timestamp"), "ordinal": msgspec.Raw(b"%d" % ordinal)}
+    return _encode(head | fields)
 
 
 def _decode_lossy(data: bytes, *, strict: bool = True) -> Any:

@@ -7,6 +7,9 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Final, TypeVar
 
+import msgspec
+from threadstore.stores.local.sync import IndexSync
+
 from threadstore.clock import Clock, SystemClock, from_ms, to_ms
 from threadstore.config import LocalStoreConfig
 from threadstore.errors import (
@@ -38,7 +41,6 @@ from threadstore.stores.local.metadata import MetadataWriter
 from threadstore.stores.local.paths import Home, find_rollout, new_rollout_path
 from threadstore.stores.local.reader import Batch, read_history
 from threadstore.stores.local.state_db import StateDb
-from threadstore.stores.local.sync import IndexSync
 from threadstore.stores.local.writers import LiveWriter, Writers, in_worker
 from threadstore.version import VERSION
 
@@ -133,14 +135,15 @@ class LocalThreadStore(ThreadStore):
 
     def _new_thread(self, thread_id: str, new: NewThread) -> StoredThread:
         created_at = from_ms(to_ms(self._clock.now()))
-        return thread_of(
+        thread = thread_of(
             new,
             thread_id=thread_id,
             created_at=created_at,
             cli_version=VERSION,
             model_provider=self._provider,
-            rollout_path=new_rollout_path(self._home, created_at, thread_id),
         )
+        path = new_rollout_path(self._home, created_at, thread_id)
+        return msgspec.structs.replace(thread, rollout_path=path)
 
     async def resume_thread(self, thread_id: str) -> StoredThread:
         thread_id = self._parse(thread_id)

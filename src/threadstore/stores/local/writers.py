@@ -15,7 +15,7 @@ from threadstore.history.items import RolloutItem
 from threadstore.metadata import NewThread, StoredThread, ThreadMetadataPatch
 from threadstore.store import AppendReceipt
 from threadstore.stores.local.locks import WriterLock
-from threadstore.stores.local.paths import Home, new_rollout_path
+from threadstore.stores.local.paths import Home
 from threadstore.stores.local.recorder import Recorder
 
 __all__ = ["LiveWriter", "ThreadLocks", "Writers", "in_worker"]
@@ -153,7 +153,7 @@ class Writers:
 
     def create(self, new: NewThread, thread: StoredThread) -> LiveWriter:
         """A writer for a new thread; nothing but the lock is on disk."""
-        path = new_rollout_path(self._home, thread.created_at, thread.id)
+        assert thread.rollout_path is not None
         paginated = thread.history_mode == "paginated"
         header = session_meta_item(
             new,
@@ -163,7 +163,9 @@ class Writers:
             model_provider=thread.model_provider,
         ).encode(rfc3339_ms(self._clock.now()), 0 if paginated else None)
         lock = WriterLock.acquire(self._home, thread.id)
-        recorder = Recorder.create(path, header, lock=lock, header_ordinal=0 if paginated else None)
+        recorder = Recorder.create(
+            thread.rollout_path, header, lock=lock, header_ordinal=0 if paginated else None
+        )
         return self._add(thread, recorder, lock)
 
     def resume(self, thread_id: str, read: Callable[[str], tuple[StoredThread, int]]) -> LiveWriter:
