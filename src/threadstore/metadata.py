@@ -282,7 +282,7 @@ class ThreadMetadataPatch(
         return merged
 
     def apply(self, thread: StoredThread) -> StoredThread:
-        """*thread* after this patch, literally; times to the millisecond, as every store keeps them."""
+        """*thread* after this patch, literally; times to the millisecond, as stores keep them."""
         changes = _present(self)
         if isinstance(self.git, GitInfoPatch):
             changes["git"] = self.git.apply(thread.git)
