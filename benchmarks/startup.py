@@ -1,0 +1,44 @@
+"""Starting: the command line and the import, beside a bare interpreter."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from benchmarks.measure import Result, in_turn, seconds
+
+
+def _run(*arguments: str) -> Callable[[], float]:
+    command = [sys.executable, *arguments]
+    return lambda: seconds(lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL))
+
+
+def help_text(_folder: str) -> Iterator[Result]:
+    """``threadstore --help``."""
+    ours, limit = in_turn(_run("-m", "threadstore", "--help"), _run("-c", "pass"), rounds=15)
+    yield Result(
+        name="threadstore --help / python -c pass",
+        ours=ours,
+        limit=limit,
+        unit="s",
+        goal=3.0,
+        higher_is_better=False,
+    )
+
+
+def import_package(_folder: str) -> Iterator[Result]:
+    """``import threadstore``, above the bare interpreter."""
+    ours, limit = in_turn(_run("-c", "import threadstore"), _run("-c", "pass"), rounds=15)
+    yield Result(
+        name="import threadstore - python -c pass / 60 ms",
+        ours=max(ours - limit, 0.0),
+        limit=0.060,
+        unit="s",
+        goal=1.0,
+        higher_is_better=False,
+    )
+
+
+BENCHES: Final[list[Callable[[str], Iterator[Result]]]] = [help_text, import_package]
