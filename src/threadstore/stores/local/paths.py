@@ -42,7 +42,7 @@ OnError: TypeAlias = Callable[[str, OSError], None]
 
 _UUID: Final = r"[0-9a-fA-F]{8}(?:-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}"
 _NAME: Final = re.compile(rf"rollout-(.*)-({_UUID})(?:_({_UUID}))?\.jsonl(\.zst)?", re.DOTALL)
-_STAMP: Final = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d)-(\d\d)-(\d\d)", re.ASCII)
+_STAMP: Final = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d)-(\d\d)-(\d\d)", re.ASCII)
 _COMPRESSED: Final = ".zst"
 
 _HINTS: Final = {
@@ -109,7 +109,7 @@ class RolloutName(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RolloutFile(msgspec.Struct, frozen=True, kw_only=True):
-    """A rollout file on disk. ``path`` always ends in ``.jsonl``; ``actual_path`` is the real one."""
+    """A rollout file on disk. ``path`` always ends in ``.jsonl``; ``actual_path`` is what is."""
 
     path: str
     actual_path: str
@@ -267,8 +267,10 @@ def _canonical(text: str) -> str:
 
 def _parse_stamp(text: str) -> dt.datetime | None:
     found = _STAMP.fullmatch(text)
+    if found is None:
+        return None
     try:
-        return dt.datetime(*map(int, found.groups())) if found else None  # noqa: DTZ001 - local time
+        return dt.datetime.fromisoformat(f"{found[1]}T{found[2]}:{found[3]}:{found[4]}")
     except ValueError:
         return None
 

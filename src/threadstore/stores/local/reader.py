@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TypeAlias
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Final, TypeAlias
 
+from threadstore.errors import StoreUnavailable
 from threadstore.history.items import DamagedLine, RolloutItem
-from threadstore.stores.local.lineage import FindRollout
+from threadstore.stores.local import lineage
+from threadstore.stores.local.lineage import FindRollout, Segment
+from threadstore.stores.local.lines import (
+    DAMAGE_SHOWN,
+    Log,
+    count_newlines,
+    ends_with_newline,
+    offset_after,
+    parse_line,
+    split_backwards,
+    split_lines,
+)
+from threadstore.stores.local.paths import unavailable
 
 __all__ = ["Batch", "FindRollout", "read_file", "read_header", "read_history"]
 
 Batch: TypeAlias = list[RolloutItem | DamagedLine]
+
+_BATCH: Final = 256
 
 
 def read_history(
@@ -19,23 +35,148 @@ def read_history(
     """Batches of the thread whose current rollout is *path*, inherited lines of its base first.
 
     Every entry has its position and only entries with a position above *after* come. The files
-    are read as long as they were when they were opened. A base that cannot be read is reported as
-    one DamagedLine in the place of all its lines.
+    are read as long as they were when they were opened. Inherited lines that cannot be read are
+    reported as one DamagedLine in the place of all of them.
 
-    Raises FileNotFoundError if *path* is gone, StoreUnavailable for other trouble with it. Both
-    come at the first step of the iterator.
+    Raises FileNotFoundError if *path* is gone (at the first step), StoreUnavailable for other
+    trouble.
     """
-    raise NotImplementedError
+    with _reading(path), Log.open(path) as own:
+        segments = lineage.resolve_lineage(path, find_rollout).segments
+        yield from _read_segments(segments, own, after, reverse=reverse)
 
 
 def read_file(path: str, *, after: int = 0, reverse: bool = False) -> Iterator[Batch]:
     """The same for one file alone, without what it inherits: its first line has position 1."""
-    raise NotImplementedError
+    segment = Segment(path=path, first_position=1, lines=None)
+    with _reading(path), Log.open(path) as own:
+        yield from _read_segments((segment,), own, after, reverse=reverse)
 
 
 def read_header(path: str) -> RolloutItem | None:
     """The first ``session_meta`` among the first lines of the file, which names its thread.
 
-    ``None`` if there is none. Raises as :func:`read_history`, but at once.
+    ``None`` if there is none. Raises FileNotFoundError, and StoreUnavailable for other trouble.
     """
-    raise NotImplementedError
+    with _reading(path):
+        return lineage.read_header(path)
+
+
+@contextlib.contextmanager
+def _reading(path: str) -> Iterator[None]:
+    """Turns trouble of the system into the contract's errors, except that *path* is gone."""
+    try:
+        yield
+    except (FileNotFoundError, StoreUnavailable):
+        raise
+    except OSError as error:
+        raise unavailable(error, f"cannot read {path}") from error
+
+
+def _read_segments(
+    segments: Sequence[Segment], own: Log, after: int, *, reverse: bool
+) -> Iterator[Batch]:
+    """The batches of *segments*, of which the last one is open already, as *own*."""
+    for segment in reversed(segments) if reverse else segments:
+        gap = _gap(segment, after)
+        if gap and not reverse:
+            yield [gap]
+        log = own if segment is segments[-1] else _open_inherited(segment.path)
+        try:
+            read = _backwards if reverse else _forwards
+            yield from read(segment, log, after)
+        finally:
+            if log is not own:
+                log.close()
+        if gap and reverse:
+            yield [gap]
+
+
+def _open_inherited(path: str) -> Log:
+    try:
+        return Log.open(path)
+    except OSError as error:
+        raise unavailable(error, f"cannot read the inherited history in {path}") from error
+
+
+def _gap(segment: Segment, after: int) -> DamagedLine | None:
+    position = segment.first_position - 1
+    if segment.missing is None or position <= after:
+        return None
+    return DamagedLine(position=position, raw=b"", reason=segment.missing)
+
+
+def _forwards(segment: Segment, log: Log, after: int) -> Iterator[Batch]:
+    position = segment.first_position - 1
+    last = None if segment.lines is None else position + segment.lines
+    for lines, terminated in split_lines(log.chunks()):
+        if last is not None:
+            if position >= last:
+                return
+            del lines[last - position :]
+        skipped = min(max(after - position, 0), len(lines))
+        position += skipped
+        for start in range(skipped, len(lines), _BATCH):
+            part = lines[start : start + _BATCH]
+            if terminated:
+                batch = _parse_batch(part, position, 1)
+            else:
+                batch = _last_line(part[0], position + 1, log)
+            position += len(part)
+            if batch:
+                yield batch
+        if not terminated:
+            return
+    if log.damage is not None and position >= after:
+        yield [DamagedLine(position=position + 1, raw=b"", reason=log.damage)]
+
+
+def _backwards(segment: Segment, log: Log, after: int) -> Iterator[Batch]:
+    descriptor, size = log.plain()
+    position = segment.first_position - 1
+    if segment.lines is not None:
+        size, count = offset_after(descriptor, size, segment.lines)
+        position += count
+    else:
+        complete = ends_with_newline(descriptor, size)
+        position += count_newlines(descriptor, size) + (not complete)
+        if complete and log.damage is not None:
+            yield [DamagedLine(position=position + 1, raw=b"", reason=log.damage)]
+    for lines, terminated in split_backwards(descriptor, size):
+        wanted = min(position - after, len(lines))
+        for start in range(0, wanted, _BATCH):
+            part = lines[start : min(start + _BATCH, wanted)]
+            if terminated:
+                batch = _parse_batch(part, position, -1)
+            else:
+                batch = _last_line(part[0], position, log)[::-1]
+            position -= len(part)
+            if batch:
+                yield batch
+        if wanted < len(lines):
+            return
+
+
+def _parse_batch(lines: list[bytes], position: int, step: int) -> Batch:
+    """The entries of *lines*; forwards the first has the position after *position*, backwards
+    *position* itself."""
+    batch: Batch = []
+    if step < 0:
+        position += 1
+    for line in lines:
+        position += step
+        entry = parse_line(line, position)
+        if entry is not None:
+            batch.append(entry)
+    return batch
+
+
+def _last_line(line: bytes, position: int, log: Log) -> Batch:
+    """A last line without newline, and what ended compressed data there, if anything did."""
+    entry = parse_line(line, position, terminated=False)
+    if log.damage is None:
+        return [] if entry is None else [entry]
+    damage = DamagedLine(position=position, raw=line[:DAMAGE_SHOWN], reason=log.damage)
+    if isinstance(entry, RolloutItem):
+        return [entry, DamagedLine(position=position + 1, raw=b"", reason=log.damage)]
+    return [damage]

@@ -1,0 +1,245 @@
+"""Lines of rollout files: forwards and backwards, counted, and turned into items.
+
+A line is what stands before a newline, or what remains after the last one. Blank lines are lines.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from typing import Final, Self
+
+from threadstore.errors import InvalidRequest
+from threadstore.history.items import DamagedLine, RolloutItem
+from threadstore.stores.local.compression import DecodingError, decoded_chunks
+from threadstore.stores.local.paths import existing_path, plain_path
+
+__all__ = [
+    "CHUNK",
+    "DAMAGE_SHOWN",
+    "Log",
+    "count_newlines",
+    "ends_with_newline",
+    "offset_after",
+    "parse_line",
+    "split_backwards",
+    "split_lines",
+]
+
+CHUNK: Final = 1 << 20
+"""Bytes per read."""
+DAMAGE_SHOWN: Final = 1 << 16
+"""Bytes of a damaged line that are reported."""
+_BOM: Final = b"\xef\xbb\xbf"
+_OPEN_TRIES: Final = 3
+_OPEN_PAUSE: Final = 0.05
+
+
+class Log:
+    """One rollout file, open for reading: a snapshot as long as it was when it was opened.
+
+    ``damage`` says after reading what was wrong with compressed data, if anything was.
+    """
+
+    def __init__(self, descriptor: int, *, compressed: bool) -> None:
+        self._descriptor = descriptor
+        self._size = os.fstat(descriptor).st_size
+        self.compressed = compressed
+        self.damage: str | None = None
+
+    @classmethod
+    def open(cls, path: str) -> Self:
+        """Open the plain or compressed file of *path*, whichever there is.
+
+        Tries three times, 50 ms apart, because the worker of Codex 0.144 and later may just be
+        turning one into the other. Raises FileNotFoundError if there is neither, and OSError.
+        """
+        for attempt in range(_OPEN_TRIES):
+            if attempt:
+                time.sleep(_OPEN_PAUSE)
+            actual = existing_path(path)
+            if actual is None:
+                continue
+            with contextlib.suppress(FileNotFoundError):
+                descriptor = os.open(actual, os.O_RDONLY | os.O_CLOEXEC)
+                return cls(descriptor, compressed=actual != plain_path(actual))
+        raise FileNotFoundError(f"no rollout at {plain_path(path)}")
+
+    def chunks(self, size: int = CHUNK) -> Iterator[bytes]:
+        """The content from its beginning, in pieces of about *size* bytes."""
+        if not self.compressed:
+            yield from _read_chunks(self._descriptor, self._size, size)
+            return
+        try:
+            yield from decoded_chunks(self._descriptor)
+        except DecodingError as error:
+            self.damage = str(error)
+
+    def plain(self) -> tuple[int, int]:
+        """A descriptor with the plain content, and its size, for reading from the end.
+
+        A compressed rollout is decoded into a nameless temporary file for that; a frame can only
+        be read forwards.
+        """
+        if self.compressed:
+            with tempfile.TemporaryFile(buffering=0) as file:
+                for chunk in self.chunks():
+                    file.write(chunk)
+                spooled = os.dup(file.fileno())
+            os.close(self._descriptor)
+            self._descriptor, self.compressed = spooled, False
+            self._size = os.fstat(spooled).st_size
+        return self._descriptor, self._size
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def split_lines(chunks: Iterable[bytes]) -> Iterator[tuple[list[bytes], bool]]:
+    """Lists of lines without their newlines; the flag is false for a last line that had none."""
+    rest = io.BytesIO()  # grows in place: a line of 500 MB costs 500 MB, not twice that
+    for chunk in chunks:
+        lines = chunk.split(b"\n")
+        if rest.tell():
+            rest.write(lines[0])
+            if len(lines) == 1:
+                continue
+            lines[0] = rest.getvalue()
+            rest = io.BytesIO()
+        rest.write(lines.pop())
+        if lines:
+            yield lines, True
+    if rest.tell():
+        yield [rest.getvalue()], False
+
+
+def split_backwards(descriptor: int, size: int) -> Iterator[tuple[list[bytes], bool]]:
+    """The lines of the first *size* bytes from the last to the first, in lists in that order.
+
+    The flag is false for a last line that has no newline. Reads as far as it is asked.
+    """
+    if size and os.pread(descriptor, 1, size - 1) == b"\n":
+        size -= 1
+    elif size:
+        start = _line_start(descriptor, size)
+        yield [_read_exactly(descriptor, start, size)], False
+        size = start - 1
+    else:
+        return
+    while size >= 0:
+        start = max(size - CHUNK, 0)
+        if start:  # begin with a complete line
+            piece = _read_exactly(descriptor, start, size)
+            cut = piece.find(b"\n") + 1
+            if not cut:
+                start = _line_start(descriptor, start)
+                piece = _read_exactly(descriptor, start, size)
+            else:
+                start += cut
+                piece = piece[cut:]
+        else:
+            piece = _read_exactly(descriptor, 0, size)
+        lines = piece.split(b"\n")
+        lines.reverse()
+        yield lines, True
+        size = start - 1
+
+
+def count_newlines(descriptor: int, size: int) -> int:
+    """Newlines among the first *size* bytes."""
+    return sum(chunk.count(b"\n") for chunk in _read_chunks(descriptor, size, CHUNK))
+
+
+def ends_with_newline(descriptor: int, size: int) -> bool:
+    """Whether the first *size* bytes end in a newline; nothing at all does, too."""
+    return size == 0 or os.pread(descriptor, 1, size - 1) == b"\n"
+
+
+def offset_after(descriptor: int, size: int, lines: int) -> tuple[int, int]:
+    """Where the first *lines* lines end, and how many there are up to there (maybe fewer)."""
+    offset = seen = 0
+    for chunk in _read_chunks(descriptor, size, CHUNK):
+        found = chunk.count(b"\n")
+        if seen + found < lines:
+            seen += found
+            offset += len(chunk)
+            continue
+        end = 0
+        while seen < lines:
+            end = chunk.index(b"\n", end) + 1
+            seen += 1
+        return offset + end, seen
+    return offset, seen + (not ends_with_newline(descriptor, offset))
+
+
+def parse_line(
+    line: bytes, position: int, *, terminated: bool = True
+) -> RolloutItem | DamagedLine | None:
+    """The item of a line, what is wrong with it, or ``None`` if it is blank.
+
+    A byte order mark costs nothing: it stays in ``raw``.
+    """
+    try:
+        item = RolloutItem.parse(line)
+    except InvalidRequest as error:
+        reason = error.message
+        if line.startswith(_BOM):
+            with contextlib.suppress(InvalidRequest):
+                item = RolloutItem.parse(line[len(_BOM) :])
+                item.raw, item.position = line, position
+                return item
+        if not line.strip():
+            return None
+        if not terminated:
+            reason = f"the last line is torn: {reason}"
+        return DamagedLine(position=position, raw=line[:DAMAGE_SHOWN], reason=reason)
+    item.position = position
+    return item
+
+
+def _read_chunks(descriptor: int, end: int, size: int) -> Iterator[bytes]:
+    offset = 0
+    while offset < end:
+        chunk = os.pread(descriptor, min(size, end - offset), offset)
+        if not chunk:  # it became shorter
+            return
+        offset += len(chunk)
+        yield chunk
+
+
+def _read_exactly(descriptor: int, start: int, end: int) -> bytes:
+    data = os.pread(descriptor, end - start, start)
+    if len(data) == end - start or not data:
+        return data
+    return b"".join([data, *_read_rest(descriptor, start + len(data), end)])
+
+
+def _read_rest(descriptor: int, start: int, end: int) -> Iterator[bytes]:
+    while start < end:
+        data = os.pread(descriptor, end - start, start)
+        if not data:
+            return
+        start += len(data)
+        yield data
+
+
+def _line_start(descriptor: int, end: int) -> int:
+    """Where the line begins whose text goes on at *end* (which is after its start)."""
+    while end > 0:
+        start = max(end - CHUNK, 0)
+        found = _read_exactly(descriptor, start, end).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        end = start
+    return 0
