@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator
+import importlib.resources
+import os
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any, Final
 
 import msgspec
 
-from threadstore.metadata import StoredThread
+from threadstore.clock import to_ms
+from threadstore.errors import StoreUnavailable
+from threadstore.metadata import StoredThread, source_kind
 from threadstore.queries import ThreadPage, ThreadQuery
+from threadstore.stores.local import index_query
+from threadstore.stores.local.database import (
+    Database,
+    DatabaseDamaged,
+    create_database,
+    file_identity,
+)
 
-__all__ = ["IndexDb", "IndexedFile"]
+__all__ = ["IndexDb", "IndexedFile", "resolve_cwd"]
+
+SCHEMA_VERSION: Final = 1
+_WRAP: Final = 1 << 64  # inodes are unsigned, SQLite integers are not
 
 
 class IndexedFile(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -28,101 +43,320 @@ class IndexedFile(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Why it is not (completely) a thread, for people."""
 
 
+_COLUMNS: Final = (
+    "id",
+    "created_ms",
+    "updated_ms",
+    "recency_ms",
+    "archived",
+    "displayable",
+    "kind",
+    "custom",
+    "provider",
+    "parent_id",
+    "cwd",
+    "name",
+    "search",
+    "record",
+)
+_UPSERT: Final = (
+    f"INSERT INTO threads ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"
+    " ON CONFLICT (id) DO UPDATE SET "
+    + ", ".join(f"{column} = excluded.{column}" for column in _COLUMNS[1:])
+)
+
+
+class _Record(StoredThread, frozen=True, kw_only=True, gc=False, omit_defaults=True):
+    """A thread as it is stored: the defaults left out."""
+
+
+_encode: Final = msgspec.json.Encoder().encode
+_decode: Final = msgspec.json.Decoder(StoredThread).decode
+_decode_list: Final = msgspec.json.Decoder(tuple[StoredThread, ...]).decode
+
+
 class IndexDb:
     """The index. Safe to use from several threads (calls take turns) and several processes.
 
     A file that is damaged, unreadable or of another schema version is made anew; where no file can
-    be kept it lives in memory and ``degraded`` says why.
+    be kept it lives in memory and ``degraded`` says why. It is also made anew when somebody removes
+    the file while it is open. Damage that shows up later is :class:`StoreUnavailable` once, and
+    the index is empty from then on.
     """
 
     def __init__(self, path: str | None, *, busy_timeout: float = 5.0) -> None:
         self.path = path
         """``None``: in memory by choice."""
+        self.busy_timeout = busy_timeout
         self.degraded: str | None = None
         self.rebuilt: str | None = None
-        """Why an existing file was thrown away when it was opened, for people."""
+        """Why an existing file was thrown away, for people."""
+        self.generation = 0
+        """Grows with each ``open`` and whenever it is made anew: what was stored may be gone."""
+        self._database: Database | None = None
+        self._identity: tuple[int, int] | None = None
 
     def open(self) -> None:
         """Open or create the index. Twice is once."""
-        raise NotImplementedError
+        if self._database is not None:
+            return
+        self.degraded = None
+        if self.path is not None:
+            try:
+                self._database = self._open_file(self.path)
+            except StoreUnavailable as error:
+                self.degraded = f"the list index is kept in memory: {error}"
+        if self._database is None:
+            self._database, self._identity = _connect_memory(), None
+        self.generation += 1
 
     def close(self) -> None:
         """Let go of the file. Twice is once."""
-        raise NotImplementedError
+        database, self._database = self._database, None
+        if database is not None:
+            database.close()
+
+    def _open_file(self, path: str) -> Database:
+        while True:
+            create_database(path, _build)
+            before = file_identity(path)
+            database = _connect(path, self.busy_timeout)
+            if isinstance(database, str):
+                self.rebuilt = database
+                _remove(path)
+                continue
+            self._identity = file_identity(path)
+            if self._identity is not None and self._identity == before:
+                return database
+            database.close()  # somebody made it anew meanwhile
+
+    def _use(self) -> Database:
+        database = self._database
+        if database is None:
+            raise StoreUnavailable("the list index is closed")
+        if self._identity is None or database.in_transaction:
+            return database
+        assert self.path is not None
+        if file_identity(self.path) != self._identity:
+            self.close()
+            self.open()
+            return self._use()
+        return database
+
+    @contextlib.contextmanager
+    def _watching(self) -> Iterator[Database]:
+        database = self._use()
+        try:
+            yield database
+        except DatabaseDamaged as error:
+            if self._identity is not None and not database.in_transaction:
+                self.rebuilt = str(error)
+                self.close()
+                _remove(database.path)
+                self.open()
+            raise
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
         """One IMMEDIATE transaction around several writes. Nested use joins the outer one."""
-        raise NotImplementedError
-        yield
+        with self._watching() as database, database.transaction():
+            yield
+
+    def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with self._watching() as database:
+            return database.rows(sql, values)
 
     # Threads
 
     def upsert(self, record: StoredThread, *, derived: bytes | None = None) -> None:
         """Add or replace a thread; *derived* ``None`` keeps what is stored with it."""
-        raise NotImplementedError
+        values = _columns(record)
+        with self._watching() as database, database.transaction():
+            database.run(_UPSERT, values)
+            if derived is not None:
+                database.run("INSERT OR REPLACE INTO derived VALUES (?, ?)", (record.id, derived))
 
     def get(self, thread_id: str) -> StoredThread | None:
         """The thread."""
-        raise NotImplementedError
+        rows = self._rows("SELECT record FROM threads WHERE id = ?", (thread_id,))
+        return _decode(rows[0][0]) if rows else None
 
     def derived(self, thread_id: str) -> bytes | None:
         """The bytes that were stored with the thread."""
-        raise NotImplementedError
+        rows = self._rows("SELECT data FROM derived WHERE id = ?", (thread_id,))
+        return rows[0][0] if rows else None
 
     def remove(self, thread_ids: Collection[str]) -> None:
         """Forget threads (not their files)."""
-        raise NotImplementedError
+        keys = [(thread_id,) for thread_id in thread_ids]
+        with self._watching() as database, database.transaction():
+            database.run_many("DELETE FROM threads WHERE id = ?", keys)
+            database.run_many("DELETE FROM derived WHERE id = ?", keys)
 
     def count(self) -> int:
         """Number of threads."""
-        raise NotImplementedError
+        return int(self._rows("SELECT count(*) FROM threads")[0][0])
 
     def ids(self) -> set[str]:
         """Every thread id."""
-        raise NotImplementedError
+        return {row[0] for row in self._rows("SELECT id FROM threads")}
 
-    def page(self, query: ThreadQuery, resolved_cwds: Collection[str] | None = None) -> ThreadPage:
-        """A page. *resolved_cwds* stands in for ``query.cwds`` and is compared as text with the
-        working directories of the threads, resolved when they were indexed."""
-        raise NotImplementedError
+    def page(self, query: ThreadQuery) -> ThreadPage:
+        """A page. ``query.cwds`` and the threads' working directories have their links resolved.
+
+        Raises :class:`InvalidRequest` for a cursor that is not one of this query.
+        """
+        cwds = None if query.cwds is None else {resolve_cwd(cwd) for cwd in query.cwds}
+        sql, values = index_query.select(query, cwds)
+        rows = self._rows(sql, values)
+        last = rows[query.limit - 1] if len(rows) > query.limit else None
+        records = b",".join([row[0] for row in rows[: query.limit]])
+        cursor = None if last is None else index_query.cursor_after(query, last[1], last[2])
+        return ThreadPage(_decode_list(b"[" + records + b"]"), cursor)
 
     def ids_with_prefix(self, prefix: str, limit: int) -> list[str]:
         """Ids that begin with *prefix* (hyphens and letter case as in canonical ids)."""
-        raise NotImplementedError
+        sql = "SELECT id FROM threads WHERE id >= ? AND id < ? ORDER BY id LIMIT ?"
+        return [row[0] for row in self._rows(sql, (prefix, prefix + "\U0010ffff", limit))]
 
     def ids_with_name(self, name: str) -> list[str]:
         """Ids of threads with exactly this explicit name."""
-        raise NotImplementedError
+        return [row[0] for row in self._rows("SELECT id FROM threads WHERE name = ?", (name,))]
 
     def children(self, thread_id: str) -> list[str]:
         """Ids that the thread spawned."""
-        raise NotImplementedError
+        return [
+            r[0] for r in self._rows("SELECT id FROM threads WHERE parent_id = ?", (thread_id,))
+        ]
 
     def descendants(self, thread_id: str) -> list[str]:
         """Children, their children, and so on; parents before children, the thread left out."""
-        raise NotImplementedError
+        return [row[0] for row in self._rows(index_query.DESCENDANTS, (thread_id, thread_id))]
 
     # Files
 
     def files(self) -> dict[str, IndexedFile]:
         """Every known file by its plain path."""
-        raise NotImplementedError
+        files = (_file(*row) for row in self._rows("SELECT * FROM files"))
+        return {file.path: file for file in files}
 
     def set_file(self, file: IndexedFile) -> None:
         """Add or replace a file."""
-        raise NotImplementedError
+        values = (
+            os.fsencode(file.path),
+            file.thread_id,
+            file.size,
+            file.mtime_ns,
+            file.inode - _WRAP if file.inode >= _WRAP // 2 else file.inode,
+            file.archived,
+            file.problem,
+        )
+        self._rows("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?)", values)
 
     def forget_file(self, path: str) -> None:
         """Forget a file (not its thread)."""
-        raise NotImplementedError
+        self._rows("DELETE FROM files WHERE path = ?", (os.fsencode(path),))
 
     # Marks
 
     def meta(self, key: str) -> str | None:
         """A remembered value."""
-        raise NotImplementedError
+        rows = self._rows("SELECT value FROM meta WHERE key = ?", (key,))
+        return rows[0][0] if rows else None
 
     def set_meta(self, key: str, value: str | None) -> None:
         """Remember a value; ``None`` forgets it."""
-        raise NotImplementedError
+        if value is None:
+            self._rows("DELETE FROM meta WHERE key = ?", (key,))
+        else:
+            self._rows("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+
+def resolve_cwd(cwd: str) -> str:
+    """*cwd* with links and ``..`` resolved; a path of another system as it is."""
+    return os.path.realpath(cwd) if os.path.isabs(cwd) else cwd
+
+
+def _connect(path: str, busy_timeout: float) -> Database | str:
+    """The index in this file, or why the file cannot serve."""
+    if not os.access(path, os.R_OK | os.W_OK):
+        return f"no permission to read and write {path}"
+    database = Database(path, busy_timeout=busy_timeout)
+    try:
+        version = database.value("PRAGMA user_version")
+        if version == SCHEMA_VERSION:
+            database.value("SELECT count(*) FROM meta")
+            return database
+    except DatabaseDamaged as error:
+        database.close()
+        return str(error)
+    except StoreUnavailable:
+        database.close()
+        raise
+    database.close()
+    return f"{path} has schema version {version}, not {SCHEMA_VERSION}"
+
+
+def _connect_memory() -> Database:
+    database = Database(":memory:", create=True)
+    _build(database)
+    return database
+
+
+def _build(database: Database) -> None:
+    folder = importlib.resources.files("threadstore.stores.local")
+    database.run(folder.joinpath("sql/threadstore_1.sql").read_text(encoding="utf-8"))
+    database.run(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _remove(path: str) -> None:
+    # The database itself goes last: a new one must never meet the old write-ahead log.
+    for suffix in ("-wal", "-shm", ""):
+        try:
+            os.unlink(path + suffix)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise StoreUnavailable(f"cannot remove {path + suffix}: {error.strerror}") from error
+
+
+def _columns(thread: StoredThread) -> tuple[Any, ...]:
+    values = msgspec.structs.asdict(thread)
+    texts = dict.fromkeys(text for text in (thread.name, thread.title, thread.preview) if text)
+    custom = thread.source.get("custom") if isinstance(thread.source, dict) else None
+    return (
+        thread.id,
+        to_ms(thread.created_at),
+        to_ms(thread.updated_at),
+        to_ms(thread.recency_at),
+        thread.archived,
+        bool(thread.name or thread.preview),
+        source_kind(thread.source),
+        None if custom is None else str(custom),
+        thread.model_provider,
+        thread.parent_thread_id,
+        resolve_cwd(thread.cwd),
+        thread.name,
+        index_query.searchable(texts),
+        _encode(_Record(**values)),
+    )
+
+
+def _file(
+    path: bytes,
+    thread_id: str | None,
+    size: int,
+    mtime_ns: int,
+    inode: int,
+    archived: int,
+    problem: str | None,
+) -> IndexedFile:
+    return IndexedFile(
+        path=os.fsdecode(path),
+        thread_id=thread_id,
+        size=size,
+        mtime_ns=mtime_ns,
+        inode=inode % _WRAP,
+        archived=bool(archived),
+        problem=problem,
+    )

@@ -1,0 +1,242 @@
+"""One SQLite connection: errors of one kind, transactions that nest, nothing left half executed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import threading
+import urllib.parse
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final
+
+import apsw
+
+from threadstore.errors import StoreUnavailable
+
+__all__ = ["Database", "DatabaseDamaged", "create_database", "file_identity", "fill_database"]
+
+Row = tuple[Any, ...]
+
+_LOCKED: Final = (apsw.BusyError, apsw.LockedError)
+_DAMAGED: Final = (apsw.NotADBError, apsw.CorruptError)
+_HINTS: Final[dict[type[apsw.Error], str]] = {
+    apsw.FullError: "free some disk space",
+    apsw.ReadOnlyError: "check the permissions of the file and its folder",
+    apsw.CantOpenError: "check the permissions of the file and its folder",
+    apsw.PermissionsError: "check the permissions of the file and its folder",
+    apsw.IOError: "check the disk and the permissions of the file and its folder",
+}
+
+
+class DatabaseDamaged(StoreUnavailable):
+    """The file is no SQLite database or is damaged inside."""
+
+
+class Database:
+    """A connection to one file. Safe to use from several threads: calls take turns, and a thread
+    keeps its turn for a whole transaction.
+
+    Every SQLite error is :class:`StoreUnavailable` (:class:`DatabaseDamaged` where it fits). The
+    journal mode of an existing file is never changed.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        readonly: bool = False,
+        create: bool = False,
+        immutable: bool = False,
+        busy_timeout: float = 5.0,
+    ) -> None:
+        """Connect; SQLite reads the file at the first statement.
+
+        *create* makes a missing file; *immutable* reads a file that nobody can be writing, without
+        its write-ahead log, where even reading would have to create files.
+        """
+        self.path = path
+        self.busy_timeout = busy_timeout
+        self._turn = threading.RLock()
+        self._depth = 0
+        self._synchronous = ""
+        name, flags = path, apsw.SQLITE_OPEN_READONLY
+        if immutable:
+            name = f"file:{urllib.parse.quote(path)}?immutable=1"
+            flags |= apsw.SQLITE_OPEN_URI
+        elif not readonly:
+            flags = apsw.SQLITE_OPEN_READWRITE | (apsw.SQLITE_OPEN_CREATE if create else 0)
+        with self._translated():
+            self._connection = apsw.Connection(name, flags=flags, statementcachesize=256)
+            self._connection.set_busy_timeout(round(busy_timeout * 1000))
+
+    def close(self) -> None:
+        """Disconnect. Twice is once."""
+        with self._turn, self._translated():
+            self._connection.close()
+
+    @property
+    def readonly(self) -> bool:
+        """Whether SQLite could open the file for reading only."""
+        return self._connection.readonly("main")
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether this thread is inside :meth:`transaction`; others wait until it is over."""
+        with self._turn:
+            return self._depth > 0
+
+    def rows(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
+        """Every row of a query."""
+        with self._turn:
+            try:
+                return self._connection.execute(sql, values).fetchall()
+            except apsw.Error as error:
+                raise self._unavailable(error) from error
+
+    def value(self, sql: str, values: Sequence[Any] = ()) -> Any:
+        """The first value of the first row; ``None`` without rows."""
+        rows = self.rows(sql, values)
+        return rows[0][0] if rows else None
+
+    def run(self, sql: str, values: Sequence[Any] = ()) -> int:
+        """Execute statements to their end; the number of rows that the last one changed."""
+        with self._turn:
+            self.rows(sql, values)  # a cursor stops at each result row until somebody fetches it
+            return self._connection.changes()
+
+    def run_many(self, sql: str, values: Iterable[Sequence[Any]]) -> None:
+        """Execute one statement for each of *values*."""
+        with self._turn, self._translated():
+            self._connection.executemany(sql, values)
+
+    @contextlib.contextmanager
+    def transaction(self, *, durable: bool = False) -> Iterator[None]:
+        """One IMMEDIATE transaction: all of it is committed, or nothing if the block raises.
+
+        *durable*: the commit survives power loss. Nested use joins the outer transaction.
+        """
+        with self._turn:
+            if self._depth == 0:
+                self._set_synchronous(durable=durable)
+                self.rows("BEGIN IMMEDIATE")
+            self._depth += 1
+            try:
+                yield
+                if self._depth == 1:
+                    self.rows("COMMIT")
+            except BaseException:
+                self._roll_back()
+                raise
+            finally:
+                self._depth -= 1
+
+    def _roll_back(self) -> None:
+        # SQLite has rolled back by itself after some errors, and a failed rollback leaves nothing
+        # to undo: the error on its way tells more than another one would.
+        if self._depth == 1 and self._connection.in_transaction:
+            with contextlib.suppress(apsw.Error):
+                self._connection.execute("ROLLBACK")
+
+    def _set_synchronous(self, *, durable: bool) -> None:
+        # NORMAL is safe with a write-ahead log only; EXTRA is FULL plus, with a rollback journal,
+        # the folder.
+        wal = self.value("PRAGMA journal_mode") == "wal"
+        mode = "EXTRA" if durable else "NORMAL" if wal else "FULL"
+        if mode != self._synchronous:
+            self.rows(f"PRAGMA synchronous = {mode}")
+            self._synchronous = mode
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except apsw.Error as error:
+            raise self._unavailable(error) from error
+
+    def _unavailable(self, error: apsw.Error) -> StoreUnavailable:
+        if isinstance(error, _LOCKED):
+            return StoreUnavailable(
+                f"{self.path} is locked by another program (waited {self.busy_timeout:g} s)",
+                hint="try again when the other program has finished",
+            )
+        text = f"{self.path}: {error}"
+        if isinstance(error, _DAMAGED):
+            return DatabaseDamaged(text, hint="run `threadstore doctor` for details")
+        return StoreUnavailable(text, hint=_HINTS.get(type(error)))
+
+
+def file_identity(path: str) -> tuple[int, int] | None:
+    """Which file the path names now (device, inode); ``None`` if there is none.
+
+    Raises StoreUnavailable where the folder cannot be searched.
+    """
+    try:
+        status = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise StoreUnavailable(
+            f"{path}: {error.strerror}", hint="check the permissions of the folder"
+        ) from error
+    return status.st_dev, status.st_ino
+
+
+def create_database(path: str, build: Callable[[Database], None]) -> bool:
+    """Make a database file, complete or not at all; whether it was made (``False``: there is one).
+
+    *build* fills it, in one transaction. It appears under its name with a write-ahead log, durable
+    and readable by its owner only, so that a program that starts meanwhile sees all of it or none.
+    """
+    temporary = f"{path}.{os.getpid()}-{secrets.token_hex(4)}.new"
+    try:
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        try:
+            _make_file(temporary)
+            fill_database(temporary, build)
+            _sync(temporary)
+            os.link(temporary, path)
+        finally:
+            for suffix in ("", "-wal", "-shm", "-journal"):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(temporary + suffix)
+        _sync(os.path.dirname(path))
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if isinstance(error, StoreUnavailable):
+            raise
+        raise StoreUnavailable(
+            f"cannot create {path}: {error.strerror}",
+            hint="check the disk and the permissions of the folder",
+        ) from error
+    return True
+
+
+def fill_database(path: str, build: Callable[[Database], None]) -> bool:
+    """Give an existing, empty database its content; whether it was done (``False``: not empty)."""
+    database = Database(path)
+    try:
+        if database.value("SELECT count(*) FROM sqlite_master"):
+            return False
+        database.run("PRAGMA auto_vacuum = INCREMENTAL")  # has to precede the first table
+        database.run("PRAGMA journal_mode = WAL")
+        with database.transaction(durable=True):
+            if database.value("SELECT count(*) FROM sqlite_master"):
+                return False
+            build(database)
+        return True
+    finally:
+        database.close()
+
+
+def _make_file(path: str) -> None:
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+
+
+def _sync(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,117 @@
+"""A :class:`ThreadQuery` as SQL on the list index."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Any, Final
+
+from threadstore.errors import InvalidRequest
+from threadstore.ids import parse_thread_id
+from threadstore.queries import SortKey, ThreadQuery, decode_cursor, encode_cursor
+
+__all__ = ["DESCENDANTS", "cursor_after", "searchable", "select"]
+
+_SORT_COLUMN: Final = {
+    SortKey.CREATED: "created_ms",
+    SortKey.UPDATED: "updated_ms",
+    SortKey.RECENCY: "recency_ms",
+}
+_BOUNDARY: Final = "\x1f"  # between searchable texts, so that no term matches across two of them
+
+DESCENDANTS: Final = (
+    "WITH RECURSIVE tree(id) AS (SELECT ? UNION"
+    " SELECT child.id FROM threads AS child JOIN tree ON child.parent_id = tree.id)"
+    " SELECT id FROM tree WHERE id <> ?"
+)
+"""Ids below a thread, parents before children; the thread's id twice as values."""
+
+
+def searchable(texts: Iterable[str]) -> str:
+    """What a search term is looked for in."""
+    return _BOUNDARY.join(texts).casefold()
+
+
+def cursor_after(query: ThreadQuery, sort_ms: int, thread_id: str) -> str:
+    """The cursor of the page that follows this thread."""
+    return encode_cursor("threads", query.fingerprint(), sort_ms, thread_id)
+
+
+def select(query: ThreadQuery, cwds: Collection[str] | None) -> tuple[str, list[Any]]:
+    """SQL and values of a page: record, sort value and id of up to ``limit + 1`` threads.
+
+    *cwds* are the query's, with links resolved. Raises :class:`InvalidRequest` for a bad cursor.
+    """
+    column = _SORT_COLUMN[query.sort_key]
+    where = _Where()
+    _add_filters(where, query, cwds)
+    if query.cursor is not None:
+        # A row value is what lets SQLite start inside the index instead of filtering up to it.
+        comparison = "<" if query.descending else ">"
+        where.add(f"({column}, id) {comparison} (?, ?)", _place(query, query.cursor))
+    direction = "DESC" if query.descending else "ASC"
+    sql = (
+        f"SELECT record, {column}, id FROM threads{where.sql()}"
+        f" ORDER BY {column} {direction}, id {direction} LIMIT ?"
+    )
+    return sql, [*where.values, query.limit + 1]
+
+
+def _place(query: ThreadQuery, cursor: str) -> tuple[int, str]:
+    match decode_cursor("threads", query.fingerprint(), cursor):
+        case [int(sort_ms), str(thread_id)] if abs(sort_ms) < 1 << 63:
+            return sort_ms, thread_id
+        case _:
+            raise InvalidRequest(
+                f"invalid cursor: {cursor!r}", hint="pass next_cursor of an earlier page unchanged"
+            )
+
+
+class _Where:
+    """Conditions that all have to hold, and their values."""
+
+    def __init__(self) -> None:
+        self._conditions: list[str] = []
+        self.values: list[Any] = []
+
+    def add(self, condition: str, values: Iterable[Any] = ()) -> None:
+        self._conditions.append(condition)
+        self.values.extend(values)
+
+    def sql(self) -> str:
+        return f" WHERE {' AND '.join(self._conditions)}" if self._conditions else ""
+
+
+def _add_filters(where: _Where, query: ThreadQuery, cwds: Collection[str] | None) -> None:
+    if query.archived is not None:
+        where.add("archived = ?", [query.archived])
+    if cwds is not None:
+        where.add(*_one_of("cwd", cwds))
+    if query.model_providers is not None:
+        where.add(*_one_of("provider", query.model_providers))
+    if query.sources is not None:
+        where.add(*_of_source(query.sources))
+    if query.exclude_sources:
+        condition, values = _of_source(query.exclude_sources)
+        where.add(f"NOT {condition}", values)
+    if query.only_displayable:
+        where.add("displayable = 1")
+    if query.parent_id is not None:
+        where.add("parent_id = ?", [parse_thread_id(query.parent_id)])
+    if query.ancestor_id is not None:
+        ancestor = parse_thread_id(query.ancestor_id)
+        where.add(f"id IN ({DESCENDANTS})", [ancestor, ancestor])
+    if query.search_term is not None:
+        where.add("instr(search, ?) > 0", [query.search_term.casefold()])
+
+
+def _one_of(column: str, values: Iterable[str]) -> tuple[str, list[str]]:
+    chosen = list(values)
+    return f"{column} IN ({', '.join('?' * len(chosen))})", chosen
+
+
+def _of_source(words: Collection[str]) -> tuple[str, list[str]]:
+    names = [word.removeprefix("custom:") for word in words if word.startswith("custom:")]
+    in_kinds, kinds = _one_of("kind", (word for word in words if not word.startswith("custom:")))
+    in_names, customs = _one_of("custom", names)
+    subagents = " OR kind GLOB 'subagent_*'" if "subagent" in words else ""
+    return f"({in_kinds} OR (custom IS NOT NULL AND {in_names}){subagents})", [*kinds, *customs]
