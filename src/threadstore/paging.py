@@ -1,22 +1,44 @@
-"""Pages of turns and items, for every store, over ``iter_history``."""
+"""Pages of turns and items, for every store, over ``iter_history``.
+
+A cursor holds a position in the thread's log. Positions never change when lines are appended, so
+that paging skips and repeats nothing while a thread grows.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
-from threadstore.queries import ItemPage, TurnPage
+from threadstore.errors import InvalidRequest
+from threadstore.history.items import RolloutItem
+from threadstore.history.turns import StoredTurn, TurnBuilder
+from threadstore.ids import parse_thread_id
+from threadstore.queries import MAX_LIMIT, ItemPage, TurnPage, decode_cursor, encode_cursor
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable
+
     from threadstore.store import ThreadStore
 
 __all__ = ["list_items", "list_turns"]
+
+_T = TypeVar("_T")
 
 
 async def list_turns(
     store: ThreadStore, thread_id: str, cursor: str | None, limit: int, *, descending: bool
 ) -> TurnPage:
-    """A page of turns after rollback."""
-    raise NotImplementedError
+    """A page of turns after rollback. Reads the whole history; stores with an index override it."""
+    window = _Window.of("turns", parse_thread_id(thread_id), cursor, limit, descending=descending)
+    turns = await _turns(store, thread_id)
+    ordered = reversed(turns) if descending else iter(turns)
+    page, more = window.take(ordered, lambda turn: turn.first_position)
+    if not page:
+        return TurnPage(())
+    return TurnPage(
+        tuple(page),
+        window.next(page[-1].first_position) if more else None,
+        window.backwards(page[0].first_position),
+    )
 
 
 async def list_items(
@@ -28,5 +50,120 @@ async def list_items(
     *,
     descending: bool,
 ) -> ItemPage:
-    """A page of items, of one turn if *turn_id* is given."""
-    raise NotImplementedError
+    """A page of items, of one turn if *turn_id* is given (:class:`InvalidRequest` if unknown)."""
+    scope = f"{parse_thread_id(thread_id)}/{turn_id or ''}"
+    window = _Window.of("items", scope, cursor, limit, descending=descending)
+    if turn_id is None:
+        entries = _items(store, thread_id, window)
+        page, more = await _take(window, entries)
+    else:
+        turn = next((t for t in await _turns(store, thread_id) if t.id == turn_id), None)
+        if turn is None:
+            raise InvalidRequest(
+                f"thread {thread_id} has no turn {turn_id}", hint="list_turns names the turns"
+            )
+        page, more = window.take(reversed(turn.items) if descending else turn.items, _position)
+    if not page:
+        return ItemPage(())
+    return ItemPage(
+        tuple(page),
+        window.next(_position(page[-1])) if more else None,
+        window.backwards(_position(page[0])),
+    )
+
+
+class _Window(NamedTuple):
+    """Which part of an ordered listing a page shows."""
+
+    kind: Literal["turns", "items"]
+    scope: str
+    limit: int
+    descending: bool
+    anchor: int | None
+    """Position to continue from; ``None``: from the start."""
+    inclusive: bool
+    """Whether what stands at the anchor belongs to the page."""
+
+    @classmethod
+    def of(
+        cls,
+        kind: Literal["turns", "items"],
+        scope: str,
+        cursor: str | None,
+        limit: int,
+        *,
+        descending: bool,
+    ) -> _Window:
+        if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_LIMIT:
+            raise InvalidRequest(f"limit must be between 1 and {MAX_LIMIT}, not {limit!r}")
+        if cursor is None:
+            return cls(kind, scope, limit, descending, None, False)
+        match decode_cursor(kind, _query(scope, descending=descending), cursor):
+            case [int(anchor), bool(inclusive)]:
+                return cls(kind, scope, limit, descending, anchor, inclusive)
+        raise InvalidRequest(f"invalid cursor: {cursor!r}", hint="pass a page's cursor unchanged")
+
+    def shows(self, position: int) -> bool:
+        """Whether *position* comes after the anchor, in the listing's direction."""
+        if self.anchor is None or (self.inclusive and position == self.anchor):
+            return True
+        return position < self.anchor if self.descending else position > self.anchor
+
+    def take(self, ordered: Iterable[_T], position: Callable[[_T], int]) -> tuple[list[_T], bool]:
+        """The entries of this page, and whether more follow."""
+        page: list[_T] = []
+        for entry in ordered:
+            if self.shows(position(entry)):
+                if len(page) == self.limit:
+                    return page, True
+                page.append(entry)
+        return page, False
+
+    def next(self, last: int) -> str:
+        """The cursor of the page after the entry at *last*."""
+        return encode_cursor(self.kind, _query(self.scope, descending=self.descending), last, False)
+
+    def backwards(self, first: int) -> str:
+        """The cursor of the page in the other direction that begins at *first*."""
+        opposite = _query(self.scope, descending=not self.descending)
+        return encode_cursor(self.kind, opposite, first, True)
+
+
+def _query(scope: str, *, descending: bool) -> str:
+    return f"{scope} {'desc' if descending else 'asc'}"
+
+
+def _position(item: RolloutItem) -> int:
+    assert item.position is not None  # items that a store yields have one
+    return item.position
+
+
+async def _turns(store: ThreadStore, thread_id: str) -> tuple[StoredTurn, ...]:
+    """The thread's turns."""
+    builder = TurnBuilder()
+    async for entry in store.iter_history(thread_id):
+        if isinstance(entry, RolloutItem):
+            builder.feed(entry)
+    return builder.turns()
+
+
+async def _items(store: ThreadStore, thread_id: str, window: _Window) -> AsyncIterator[RolloutItem]:
+    after = 0
+    if window.anchor is not None and not window.descending:
+        after = window.anchor - 1 if window.inclusive else window.anchor
+    async for entry in store.iter_history(thread_id, after=after, reverse=window.descending):
+        if isinstance(entry, RolloutItem):
+            yield entry
+
+
+async def _take(
+    window: _Window, entries: AsyncIterator[RolloutItem]
+) -> tuple[list[RolloutItem], bool]:
+    """The asynchronous form of :meth:`_Window.take`; reads no further than the page needs."""
+    page: list[RolloutItem] = []
+    async for item in entries:
+        if window.shows(_position(item)):
+            if len(page) == window.limit:
+                return page, True
+            page.append(item)
+    return page, False

@@ -28,10 +28,11 @@ line, remote URLs lose their credentials.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from threadstore.clock import UTC, from_ms, parse_timestamp
-from threadstore.history.header import HeaderView, is_header_of, read_header
+from threadstore.history.header import HeaderView, is_bare_header, is_header_of, read_header
+from threadstore.history.messages import bare_user_text, content_text, user_text
 from threadstore.history.usage import total_usage
 from threadstore.metadata import GitInfo, GitInfoPatch, ThreadMetadataPatch
 
@@ -41,53 +42,12 @@ if TYPE_CHECKING:
 
     from threadstore.history.items import RolloutItem
 
-__all__ = ["FactObserver", "UserText", "fold", "user_text"]
+__all__ = ["FactObserver", "fold"]
 
-REQUEST_MARKER: Final = "## My request for Codex:"
-"""What editor extensions put between the context they add and what the user typed."""
-
-_IMAGES: Final = ("images", "local_images", "file_ids")
-_AUDIO: Final = ("audio", "local_audio", "audio_references")
 _DELEGATION_NAMESPACES: Final = frozenset({"codex_app", "codex_tui"})
 _DELEGATION_TOOLS: Final = frozenset({"create_thread", "send_message_to_thread"})
 _ENVELOPE: Final = re.compile(r"<codex_delegation>(.*?)</codex_delegation>", re.DOTALL)
 _STARTED: Final = frozenset({"task_started", "turn_started"})
-_OLD_CWD: Final = re.compile(r"<environment_context>.*?<cwd>(.*?)</cwd>", re.DOTALL)
-
-
-class UserText(NamedTuple):
-    """What a user message gives to show."""
-
-    preview: str | None
-    """Its text without added context, else ``[Image]`` or ``[Audio]``, else ``None``."""
-    title: str | None
-    """Its text, never a placeholder."""
-
-
-def user_text(payload: Any) -> UserText:
-    """The text of a ``user_message`` event or of a completed ``UserMessage`` item."""
-    if not isinstance(payload, dict):
-        return UserText(None, None)
-    content = payload.get("content")
-    if isinstance(content, list):
-        parts = [part for part in content if isinstance(part, dict)]
-        text = "".join(t for p in parts if isinstance(t := p.get("text"), str) and _is(p, "text"))
-        image = any(_is(part, "image", "local_image") for part in parts)
-        audio = any(_is(part, "audio", "local_audio") for part in parts)
-    else:
-        message = payload.get("message")
-        text = message if isinstance(message, str) else ""
-        image = any(payload.get(key) for key in _IMAGES)
-        audio = any(payload.get(key) for key in _AUDIO)
-    before, marker, after = text.partition(REQUEST_MARKER)
-    text = (after if marker else before).strip()
-    if text:
-        return UserText(text, text)
-    return UserText("[Image]" if image else "[Audio]" if audio else None, None)
-
-
-def _is(part: dict[str, Any], *kinds: str) -> bool:
-    return part.get("type") in kinds
 
 
 class FactObserver:
@@ -188,8 +148,7 @@ class FactObserver:
                 facts["memory_mode"] = header.memory_mode
         if first:
             self.header = header
-            # Codex 0.29 and before wrote no events: messages are all there is.
-            self._bare = "cwd" not in item.payload and "cli_version" not in item.payload
+            self._bare = is_bare_header(item)
         self.cwd_seen = self.cwd_seen or "cwd" in facts
         return facts
 
@@ -275,22 +234,10 @@ class FactObserver:
 
     def _bare_message(self, payload: Any) -> dict[str, Any] | None:
         """Facts of a Codex 0.29 message, which stands there as it went to the model."""
-        if not isinstance(payload, dict) or (payload.get("type"), payload.get("role")) != (
-            "message",
-            "user",
-        ):
-            return None
-        content = payload.get("content")
-        parts = content if isinstance(content, list) else []
-        text = "".join(
-            t for p in parts if isinstance(p, dict) and isinstance(t := p.get("text"), str)
-        )
-        cwd = _OLD_CWD.search(text)
+        text, cwd = bare_user_text(payload)
         if cwd is not None:
-            return {} if self.cwd_seen else self._cwd({"cwd": cwd[1].strip()})
-        if text.lstrip().startswith("<user_instructions>"):
-            return None
-        return self._user_text({"message": text})
+            return {} if self.cwd_seen else self._cwd({"cwd": cwd})
+        return None if text is None else self._user_text({"message": text})
 
 
 def fold(thread_id: str, items: Iterable[RolloutItem]) -> ThreadMetadataPatch:
@@ -369,12 +316,7 @@ def _delegated_task(item: dict[str, Any]) -> str:
         or item.get("name") not in _DELEGATION_TOOLS
     ):
         return ""
-    output = item.get("output")
-    if isinstance(output, list):
-        texts = (part.get("text") for part in output if isinstance(part, dict))
-        output = "".join(text for text in texts if isinstance(text, str))
-    if not isinstance(output, str):
-        return ""
+    output = content_text(item.get("output"))
     envelope = _ENVELOPE.search(output)
     if envelope is None:
         return output.strip()

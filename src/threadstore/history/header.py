@@ -15,7 +15,14 @@ from threadstore.metadata import GitInfo, NewThread, SessionSource
 if TYPE_CHECKING:
     import datetime as dt
 
-__all__ = ["HeaderView", "SegmentBase", "is_header_of", "read_header", "session_meta_item"]
+__all__ = [
+    "HeaderView",
+    "SegmentBase",
+    "is_bare_header",
+    "is_header_of",
+    "read_header",
+    "session_meta_item",
+]
 
 _WORDS: Final = frozenset({"cli", "vscode", "exec", "mcp", "unknown"})
 
@@ -116,6 +123,14 @@ def is_header_of(item: RolloutItem, thread_id: str) -> bool:
     if item.type != "session_meta" or not isinstance(item.payload, dict):
         return False
     return item.payload.get("id") == thread_id or _thread_id(item.payload, "id") == thread_id
+
+
+def is_bare_header(item: RolloutItem) -> bool:
+    """Whether *item* is a header of Codex 0.29 or before, in whose history messages to and from
+    the model are all there is: no events, no turn contexts."""
+    if item.type != "session_meta" or not isinstance(item.payload, dict):
+        return False
+    return "cwd" not in item.payload and "cli_version" not in item.payload
 
 
 def session_meta_item(
