@@ -26,7 +26,7 @@ from typing import Literal, Self
 import msgspec
 
 from threadstore import paging
-from threadstore.errors import CorruptHistory, Unsupported
+from threadstore.errors import Unsupported
 from threadstore.history.items import DamagedLine, History, RolloutItem
 from threadstore.metadata import MetadataOrigin, NewThread, StoredThread, ThreadMetadataPatch
 from threadstore.queries import ItemPage, ThreadPage, ThreadQuery, TurnPage
@@ -210,21 +210,7 @@ class ThreadStore(abc.ABC):
         Raises :class:`ThreadNotFound`, and :class:`CorruptHistory` only when there are lines and
         no line can be served.
         """
-        items: list[RolloutItem] = []
-        damage: list[DamagedLine] = []
-        position = 0
-        async for entry in self.iter_history(thread_id):
-            position = entry.position or position
-            if isinstance(entry, RolloutItem):
-                items.append(entry)
-            else:
-                damage.append(entry)
-        if damage and not items:
-            raise CorruptHistory(
-                f"no line of thread {thread_id} can be read ({len(damage)} damaged)",
-                hint="run `threadstore doctor` for details",
-            )
-        return History(items=tuple(items), damage=tuple(damage), position=position)
+        return History.of(thread_id, [entry async for entry in self.iter_history(thread_id)])
 
     async def list_turns(
         self, thread_id: str, *, cursor: str | None = None, limit: int = 25, descending: bool = True

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import codecs
 import json
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 
-from threadstore.errors import InvalidRequest
+from threadstore.errors import CorruptHistory, InvalidRequest
 
 __all__ = ["DamagedLine", "History", "RolloutItem"]
 
@@ -258,6 +259,19 @@ class DamagedLine(msgspec.Struct, frozen=True, kw_only=True):
 
 class History(msgspec.Struct, frozen=True, kw_only=True):
     """A whole history in replay order."""
+
+    @classmethod
+    def of(cls, thread_id: str, entries: Sequence[RolloutItem | DamagedLine]) -> History:
+        """The history that *entries* are; :class:`CorruptHistory` if all of them are damage."""
+        items = tuple(entry for entry in entries if isinstance(entry, RolloutItem))
+        damage = tuple(entry for entry in entries if isinstance(entry, DamagedLine))
+        if damage and not items:
+            raise CorruptHistory(
+                f"no line of thread {thread_id} can be read ({len(damage)} damaged)",
+                hint="run `threadstore doctor` for details",
+            )
+        position = entries[-1].position if entries else 0
+        return cls(items=items, damage=damage, position=position or 0)
 
     items: tuple[RolloutItem, ...]
     damage: tuple[DamagedLine, ...]

@@ -14,7 +14,6 @@ from threadstore.clock import Clock, SystemClock, from_ms, to_ms
 from threadstore.config import LocalStoreConfig
 from threadstore.errors import (
     Conflict,
-    CorruptHistory,
     InvalidRequest,
     StoreUnavailable,
     ThreadNotFound,
@@ -242,23 +241,11 @@ class LocalThreadStore(ThreadStore):
     async def load_history(self, thread_id: str) -> History:
         thread_id = self._parse(thread_id)
         path = await self._log_path(thread_id)
-        items: list[RolloutItem] = []
-        damage: list[DamagedLine] = []
-        position = 0
+        entries: Batch = []
         for batch in self._batches(thread_id, path) if path else ():
-            for entry in batch:
-                if type(entry) is RolloutItem:
-                    items.append(entry)
-                elif isinstance(entry, DamagedLine):
-                    damage.append(entry)
-            position = batch[-1].position or position
+            entries += batch
             await asyncio.sleep(0)
-        if damage and not items:
-            raise CorruptHistory(
-                f"no line of thread {thread_id} can be read ({len(damage)} damaged)",
-                hint="run `threadstore doctor` for details",
-            )
-        return History(items=tuple(items), damage=tuple(damage), position=position)
+        return History.of(thread_id, entries)
 
     def _batches(
         self, thread_id: str, path: str, *, after: int = 0, reverse: bool = False
