@@ -6,16 +6,17 @@ that paging skips and repeats nothing while a thread grows.
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 from threadstore.errors import InvalidRequest
 from threadstore.history.items import RolloutItem
 from threadstore.history.turns import StoredTurn, TurnBuilder
 from threadstore.ids import parse_thread_id
-from threadstore.queries import MAX_LIMIT, ItemPage, TurnPage, decode_cursor, encode_cursor
+from threadstore.queries import ItemPage, TurnPage, check_limit, decode_cursor, encode_cursor
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import Callable, Iterable
 
     from threadstore.store import ThreadStore
 
@@ -54,8 +55,7 @@ async def list_items(
     scope = f"{parse_thread_id(thread_id)}/{turn_id or ''}"
     window = _Window.of("items", scope, cursor, limit, descending=descending)
     if turn_id is None:
-        entries = _items(store, thread_id, window)
-        page, more = await _take(window, entries)
+        page, more = await _items(store, thread_id, window)
     else:
         turn = next((t for t in await _turns(store, thread_id) if t.id == turn_id), None)
         if turn is None:
@@ -94,10 +94,9 @@ class _Window(NamedTuple):
         *,
         descending: bool,
     ) -> _Window:
-        if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_LIMIT:
-            raise InvalidRequest(f"limit must be between 1 and {MAX_LIMIT}, not {limit!r}")
+        check_limit(limit)
         if cursor is None:
-            return cls(kind, scope, limit, descending, None, False)
+            return cls(kind, scope, limit, descending, anchor=None, inclusive=False)
         match decode_cursor(kind, _query(scope, descending=descending), cursor):
             case [int(anchor), bool(inclusive)]:
                 return cls(kind, scope, limit, descending, anchor, inclusive)
@@ -121,12 +120,15 @@ class _Window(NamedTuple):
 
     def next(self, last: int) -> str:
         """The cursor of the page after the entry at *last*."""
-        return encode_cursor(self.kind, _query(self.scope, descending=self.descending), last, False)
+        return self._cursor(last, inclusive=False, descending=self.descending)
 
     def backwards(self, first: int) -> str:
         """The cursor of the page in the other direction that begins at *first*."""
-        opposite = _query(self.scope, descending=not self.descending)
-        return encode_cursor(self.kind, opposite, first, True)
+        return self._cursor(first, inclusive=True, descending=not self.descending)
+
+    def _cursor(self, place: int, *, inclusive: bool, descending: bool) -> str:
+        query = _query(self.scope, descending=descending)
+        return encode_cursor(self.kind, query, place, inclusive)
 
 
 def _query(scope: str, *, descending: bool) -> str:
@@ -147,23 +149,22 @@ async def _turns(store: ThreadStore, thread_id: str) -> tuple[StoredTurn, ...]:
     return builder.turns()
 
 
-async def _items(store: ThreadStore, thread_id: str, window: _Window) -> AsyncIterator[RolloutItem]:
+async def _items(
+    store: ThreadStore, thread_id: str, window: _Window
+) -> tuple[list[RolloutItem], bool]:
+    """The items of a page, and whether more follow; reads no further than the page needs."""
     after = 0
     if window.anchor is not None and not window.descending:
         after = window.anchor - 1 if window.inclusive else window.anchor
-    async for entry in store.iter_history(thread_id, after=after, reverse=window.descending):
-        if isinstance(entry, RolloutItem):
-            yield entry
-
-
-async def _take(
-    window: _Window, entries: AsyncIterator[RolloutItem]
-) -> tuple[list[RolloutItem], bool]:
-    """The asynchronous form of :meth:`_Window.take`; reads no further than the page needs."""
     page: list[RolloutItem] = []
-    async for item in entries:
-        if window.shows(_position(item)):
-            if len(page) == window.limit:
-                return page, True
-            page.append(item)
+    history = store.iter_history(thread_id, after=max(after, 0), reverse=window.descending)
+    try:
+        async for entry in history:
+            if isinstance(entry, RolloutItem) and window.shows(_position(entry)):
+                if len(page) == window.limit:
+                    return page, True
+                page.append(entry)
+    finally:
+        if isinstance(history, AsyncGenerator):  # release the file now, not at collection
+            await history.aclose()
     return page, False

@@ -25,6 +25,7 @@ __all__ = [
     "ThreadPage",
     "ThreadQuery",
     "TurnPage",
+    "check_limit",
     "decode_cursor",
     "encode_cursor",
     "matches_source",
@@ -34,6 +35,16 @@ __all__ = [
 ]
 
 MAX_LIMIT: Final = 10_000
+
+
+def check_limit(limit: object) -> None:
+    """Refuse a page size that is not a whole number from 1 to ``MAX_LIMIT``."""
+    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+        raise InvalidRequest(f"limit must be at least 1, not {limit!r}")
+    if limit > MAX_LIMIT:
+        raise InvalidRequest(
+            f"limit must be at most {MAX_LIMIT}", hint="page through with next_cursor"
+        )
 
 
 class SortKey(StrEnum):
@@ -84,12 +95,7 @@ class ThreadQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Only threads with a name or a preview."""
 
     def __post_init__(self) -> None:
-        if isinstance(self.limit, bool) or not isinstance(self.limit, int) or self.limit < 1:
-            raise InvalidRequest(f"limit must be at least 1, not {self.limit!r}")
-        if self.limit > MAX_LIMIT:
-            raise InvalidRequest(
-                f"limit must be at most {MAX_LIMIT}", hint="page through with next_cursor"
-            )
+        check_limit(self.limit)
         try:
             checked = msgspec.convert(msgspec.structs.asdict(self), _Shape)
         except msgspec.ValidationError as error:
@@ -205,7 +211,7 @@ def decode_cursor(kind: Literal["threads", "turns", "items"], query: str, cursor
     try:
         body = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         version, found_kind, found_query, *place = msgspec.json.decode(body, type=list[Any])
-    except (binascii.Error, ValueError, msgspec.MsgspecError, TypeError) as error:
+    except (binascii.Error, ValueError, TypeError, RecursionError, msgspec.MsgspecError) as error:
         raise InvalidRequest(
             f"invalid cursor: {cursor!r}", hint="pass next_cursor of an earlier page unchanged"
         ) from error
