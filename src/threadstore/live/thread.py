@@ -1,0 +1,380 @@
+"""The handle of one active thread: history first, then what it implies, strictly in order."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any, Final, Self, cast
+
+import msgspec
+
+from threadstore.clock import Clock, SystemClock
+from threadstore.errors import Conflict, InvalidRequest, ThreadNotFound, ThreadStoreError
+from threadstore.history.facts import FactObserver
+from threadstore.history.items import History, RolloutItem
+from threadstore.history.policy import canonical
+from threadstore.live._git import collect_git_info
+from threadstore.live._metadata_sync import ThreadMetadataSync
+from threadstore.metadata import (
+    HistoryMode,
+    MetadataOrigin,
+    NewThread,
+    StoredThread,
+    ThreadMetadataPatch,
+)
+from threadstore.store import AppendReceipt, ThreadStore
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Sequence
+    from types import TracebackType
+
+__all__ = ["LiveThread"]
+
+RECOVERY_BATCH: Final = 256
+"""Items looked at together while a history is searched for facts."""
+
+
+class LiveThread:
+    """One active thread, made by :meth:`create` or :meth:`resume`.
+
+    Every call takes its turn, in the order of the calls: an append is through policy, history,
+    observation and metadata before the next call starts. As a context manager it shuts down on a
+    normal exit; after a failure it shuts down if something was appended, else it discards.
+    """
+
+    def __init__(
+        self, store: ThreadStore, stored: StoredThread, sync: ThreadMetadataSync, position: int
+    ) -> None:
+        """For :meth:`create` and :meth:`resume`; the store's writer is open already."""
+        self._store = store
+        self._stored = stored
+        self._sync = sync
+        self._mode = cast("HistoryMode", stored.history_mode)
+        self._position = position
+        self._observed_position = position
+        # Items of an append whose outcome is unknown; empty if only the position is.
+        self._unsettled: Sequence[RolloutItem] | None = None
+        self._appended = False
+        self._closed = False
+        self._lock = asyncio.Lock()
+
+    # Opening
+
+    @classmethod
+    async def create(
+        cls,
+        store: ThreadStore,
+        new: NewThread,
+        *,
+        clock: Clock | None = None,
+        inherited: Sequence[RolloutItem] = (),
+        probe_git: bool = True,
+    ) -> Self:
+        """Open a new thread. Nothing is durable before the first item.
+
+        *inherited* is what a child takes over from its parent: it is appended at once and implies
+        nothing for the child's metadata. *probe_git* fills ``new.git`` from the working directory
+        if it is not given. If anything fails, or the caller is cancelled, no writer stays open.
+        """
+        if probe_git and new.git is None and new.cwd:
+            git = await collect_git_info(new.cwd)
+            new = new if git is None else msgspec.structs.replace(new, git=git)
+        async with AsyncExitStack() as undo:
+            stored = await _open_writer(store, store.create_thread(new), undo)
+            sync = ThreadMetadataSync.for_create(stored, clock or SystemClock())
+            base = new.history_base
+            if base is not None and sync.lacks_facts:
+                sync.recover(await _facts(store, stored.id, base.thread_id, base.position))
+            live = cls(store, stored, sync, await _position(store, stored.id))
+            if inherited:
+                await live._inherit(inherited)
+            undo.pop_all()
+        return live
+
+    @classmethod
+    async def resume(
+        cls, store: ThreadStore, thread_id: str, *, clock: Clock | None = None
+    ) -> Self:
+        """Reopen a thread for appends.
+
+        Starts from the stored metadata, so that only what changes is written; history is read only
+        where that metadata has gaps. If anything fails, or the caller is cancelled, no writer
+        stays open.
+        """
+        async with AsyncExitStack() as undo:
+            stored = await _open_writer(store, store.resume_thread(thread_id), undo)
+            sync = ThreadMetadataSync.for_resume(stored, clock or SystemClock())
+            if sync.lacks_facts:
+                sync.recover(await _facts(store, stored.id, stored.id))
+            live = cls(store, stored, sync, await _position(store, stored.id))
+            undo.pop_all()
+        return live
+
+    # What it is
+
+    @property
+    def id(self) -> str:
+        """The thread's id."""
+        return self._stored.id
+
+    @property
+    def history_mode(self) -> HistoryMode:
+        """``legacy`` or ``paginated``: decides which items persist."""
+        return self._mode
+
+    @property
+    def parent_thread_id(self) -> str | None:
+        """The thread that spawned it, if any."""
+        return self._stored.parent_thread_id
+
+    @property
+    def rollout_path(self) -> str | None:
+        """Where its history is or will be, on stores with files; else ``None``."""
+        return self._stored.rollout_path
+
+    @property
+    def position(self) -> int:
+        """Position after the last line that this handle knows of; 0 before the first."""
+        return self._position
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was shut down or discarded."""
+        return self._closed
+
+    async def read(self) -> StoredThread:
+        """The thread's metadata."""
+        return await self._store.read_thread(self.id)
+
+    async def load_history(self) -> History:
+        """The whole history."""
+        return await self._store.load_history(self.id)
+
+    # Writing
+
+    async def append_items(
+        self,
+        items: Sequence[RolloutItem],
+        *,
+        idempotency_key: str | None = None,
+        expected_position: int | None = None,
+        verbatim: bool = False,
+    ) -> AppendReceipt:
+        """Append those of *items* that persist, all or none, then write what they imply.
+
+        *verbatim* keeps every item as it is (for imports and copies). Raises what the store's
+        ``append_items`` raises. Metadata that cannot be written now does not fail the append: the
+        receipt says ``deferred``, and it goes out with the next append or any other write. After
+        :class:`StoreUnavailable` or a cancellation the items may be there, all or none; the next
+        call finds out, and a retry with the same *idempotency_key* is safe.
+        """
+        async with self._lock:
+            if self._closed or self._unsettled is not None:
+                await self._settle()
+            kept = items if verbatim else canonical(items, self._mode)
+            if not kept:
+                return AppendReceipt(position=self._position)
+            receipt = await self._store_items(kept, idempotency_key, expected_position)
+            if idempotency_key is not None and receipt.position <= self._observed_position:
+                patch = self._sync.take()  # the same batch again: stored and observed before
+            else:
+                patch = self._observe(kept, receipt.position)
+            if patch is None:
+                return receipt
+            written = await self._try_write(patch)
+            return AppendReceipt(
+                position=receipt.position, metadata="written" if written else "deferred"
+            )
+
+    async def persist(self) -> None:
+        """Materialise the thread, also without any item, flush, and write all that is pending."""
+        async with self._lock:
+            await self._settle()
+            self._unsettled = ()
+            await self._store.persist_thread(self.id)
+            self._sync.history_exists()
+            await self._settle()
+            await self._write(self._sync.take())
+
+    async def flush(self) -> None:
+        """Return once everything appended survives power loss and pending metadata is written.
+
+        History is flushed first; metadata that cannot be written is raised and stays pending.
+        """
+        async with self._lock:
+            await self._settle()
+            await self._store.flush_thread(self.id)
+            await self._write(self._sync.take())
+
+    async def update_metadata(
+        self, patch: ThreadMetadataPatch, origin: MetadataOrigin = MetadataOrigin.EXPLICIT
+    ) -> StoredThread:
+        """Apply *patch* after everything pending, so that what was said last wins."""
+        async with self._lock:
+            await self._settle()
+            if patch.is_empty():
+                return await self._store.read_thread(self.id)
+            await self._write(self._sync.take(idle=True))
+            self._unsettled = ()  # some stores keep an explicit edit as a line of the log
+            stored = await self._store.update_thread_metadata(
+                self.id, patch, origin=origin, include_archived=True
+            )
+            self._sync.note_explicit(patch)
+            if origin is MetadataOrigin.EXPLICIT:
+                self._sync.history_exists()
+            await self._settle()
+            return stored
+
+    # Closing
+
+    async def shutdown(self) -> None:
+        """Write what is pending, flush and release the writer. Twice is once.
+
+        A thread without history leaves no trace. If metadata cannot be written the writer is
+        released all the same, and the error is raised: history is safe, and the next resume
+        recovers what it implies. If history cannot be flushed the thread stays open.
+        """
+        async with self._lock:
+            if self._closed:
+                return
+            failure: ThreadStoreError | None = None
+            try:
+                await self._settle()
+                await self._write(self._sync.take())
+            except ThreadStoreError as error:
+                failure = error
+            await self._store.shutdown_thread(self.id)
+            self._closed = True
+            if failure is not None:
+                raise failure
+
+    async def discard(self) -> None:
+        """Release the writer without forcing anything to disk; what is durable stays."""
+        async with self._lock:
+            if not self._closed:
+                await self._store.discard_thread(self.id)
+                self._closed = True
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if exc_type is None or self._appended:
+            await self.shutdown()
+        else:
+            await self.discard()
+
+    # In private, all under the lock
+
+    async def _store_items(
+        self, items: Sequence[RolloutItem], key: str | None, expected_position: int | None
+    ) -> AppendReceipt:
+        self._unsettled = items
+        try:
+            receipt = await self._store.append_items(
+                self.id, items, idempotency_key=key, expected_position=expected_position
+            )
+        except (Conflict, InvalidRequest, ThreadNotFound):
+            self._unsettled = None  # refused, so nothing was appended
+            raise
+        self._unsettled = None
+        return receipt
+
+    def _observe(self, items: Sequence[RolloutItem], position: int) -> ThreadMetadataPatch | None:
+        self._appended = True
+        self._position = self._observed_position = position
+        return self._sync.observe(items)
+
+    async def _settle(self) -> None:
+        """Find out what became of a call that failed or was cancelled half-way.
+
+        The store keeps all items of an append or none, and its position tells which: items that
+        are durable get observed even if nobody could say so in time.
+        """
+        if self._closed:
+            raise ThreadNotFound.not_live(self.id)
+        if self._unsettled is None:
+            return
+        position = await _position(self._store, self.id)
+        items, self._unsettled = self._unsettled, None
+        if items and position >= self._position + len(items):
+            self._observe(items, position)
+        self._position = position
+
+    async def _write(self, patch: ThreadMetadataPatch | None) -> None:
+        """Write an observed patch; it stays pending if that fails."""
+        if patch is not None:
+            await self._store.update_thread_metadata(
+                self.id, patch, origin=MetadataOrigin.OBSERVED, include_archived=True
+            )
+            self._sync.mark_applied()
+
+    async def _try_write(self, patch: ThreadMetadataPatch) -> bool:
+        try:
+            await self._write(patch)
+        except ThreadStoreError:
+            return False
+        return True
+
+    async def _inherit(self, items: Sequence[RolloutItem]) -> None:
+        kept = canonical(items, self._mode)
+        if not kept:
+            return
+        receipt = await self._store.append_items(self.id, kept)
+        self._appended = True
+        self._position = self._observed_position = receipt.position
+        self._sync.history_exists()
+        patch = self._sync.take()
+        if patch is not None:
+            await self._try_write(patch)
+
+
+async def _open_writer(
+    store: ThreadStore, opening: Coroutine[Any, Any, StoredThread], undo: AsyncExitStack
+) -> StoredThread:
+    """Await *opening*; *undo* will discard the writer.
+
+    A caller that is cancelled meanwhile waits for the outcome, so that no writer stays open.
+    """
+    task = asyncio.ensure_future(opening)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait((task,))
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None and (task.cancelled() or task.exception() is not None):
+        raise cancelled
+    stored = task.result()
+    undo.push_async_callback(store.discard_thread, stored.id)
+    if cancelled is not None:
+        raise cancelled
+    return stored
+
+
+async def _position(store: ThreadStore, thread_id: str) -> int:
+    """The position of a live thread: appending nothing changes nothing."""
+    return (await store.append_items(thread_id, ())).position
+
+
+async def _facts(
+    store: ThreadStore, thread_id: str, history_id: str, until: int | None = None
+) -> ThreadMetadataPatch:
+    """What the history of *history_id*, up to position *until*, implies for *thread_id*."""
+    observer = FactObserver(thread_id)
+    facts = ThreadMetadataPatch()
+    batch: list[RolloutItem] = []
+    async for entry in store.iter_history(history_id):
+        if until is not None and (entry.position or 0) > until:
+            break
+        if isinstance(entry, RolloutItem):
+            batch.append(entry)
+        if len(batch) == RECOVERY_BATCH:
+            facts = facts.merge(observer.observe_all(batch) or ThreadMetadataPatch())
+            batch.clear()
+    return facts.merge(observer.observe_all(batch) or ThreadMetadataPatch())
