@@ -212,6 +212,18 @@ class ThreadStore(abc.ABC):
         """
         return History.of(thread_id, [entry async for entry in self.iter_history(thread_id)])
 
+    async def raw_history(self, thread_id: str) -> AsyncIterator[bytes]:
+        """Stream the thread's log as bytes, in chunks of any size: what an export writes.
+
+        A store that keeps rollout files yields the thread's own file byte for byte, damaged and
+        blank lines and a missing final newline included, a compressed file decompressed. Others
+        yield the lines of :meth:`iter_history`, each with its newline. Raises
+        :class:`ThreadNotFound` at the first step.
+        """
+        async for entry in self.iter_history(thread_id):
+            line = entry.line() if isinstance(entry, RolloutItem) else entry.raw
+            yield line + b"\n"
+
     async def list_turns(
         self, thread_id: str, *, cursor: str | None = None, limit: int = 25, descending: bool = True
     ) -> TurnPage:
