@@ -382,6 +382,8 @@ class MemoryThreadStore(ThreadStore):
 def _line(item: RolloutItem, stamp: str, ordinal: int | None) -> bytes:
     if item.raw is not None:
         RolloutItem.parse(item.raw)
+        if b"\n" in item.raw:
+            raise InvalidRequest("an item is one line; this is more than one")
         return item.raw
     return item.encode(item.timestamp or stamp, ordinal if item.ordinal is None else item.ordinal)
 
