@@ -1,0 +1,124 @@
+"""``threadstore export``: a thread as Markdown, JSON or rollout lines."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Final
+
+from threadstore.cli.context import Context
+from threadstore.cli.resolve import ID_HELP, find_thread
+from threadstore.errors import InvalidRequest
+from threadstore.history.turns import StoredTurn
+from threadstore.metadata import StoredThread
+from threadstore.queries import MAX_LIMIT
+from threadstore.store import ThreadStore
+
+__all__ = ["configure", "run"]
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Options of ``export``."""
+    parser.description = "Write a thread to standard output or to a file."
+    parser.epilog = """\
+formats:
+  md     the conversation, readable
+  json   {"thread": …} in Codex protocol JSON, all turns included
+  jsonl  the rollout byte for byte, damaged lines included; a compressed one decompressed
+
+examples:
+  threadstore export 01a201e8 --format md --output parser.md
+  threadstore export 01a201e8 --format jsonl | wc -l
+"""
+    parser.add_argument("id", metavar="ID", help=ID_HELP)
+    parser.add_argument("--format", choices=list(_FORMATS), default="md", help="default md")
+    parser.add_argument("--output", metavar="FILE", help="a new file instead of standard output")
+    parser.add_argument("--force", action="store_true", help="replace FILE if it exists")
+
+
+async def run(context: Context, args: argparse.Namespace) -> int:
+    """Export one thread."""
+    if args.output is not None:
+        _check_output(args.output, force=args.force)
+    async with context.open_store() as store:
+        thread = await find_thread(store, args.id)
+        chunks = _FORMATS[args.format](store, thread)
+        if args.output is None:
+            async for chunk in chunks:
+                context.console.raw(chunk)
+            return 0
+        first = await anext(chunks, b"")  # an unreadable thread leaves no file behind
+        with (
+            context.console.working("writing"),
+            _new_file(args.output, force=args.force) as write,
+        ):
+            write(first)
+            async for chunk in chunks:
+                write(chunk)
+    context.console.remark(f"wrote {args.output}")
+    return 0
+
+
+def _check_output(path: str, *, force: bool) -> None:
+    """Refuse before anything is read."""
+    if os.path.isdir(path):
+        raise InvalidRequest(f"{path} is a folder", hint="name a file in it")
+    if not force and os.path.lexists(path):
+        raise InvalidRequest(f"{path} exists", hint="name another file, or give --force")
+
+
+@contextlib.contextmanager
+def _new_file(path: str, *, force: bool) -> Iterator[Callable[[bytes], object]]:
+    """The write function of a new file; a file left incomplete by an error is removed."""
+    try:
+        file = open(path, "wb" if force else "xb")  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise InvalidRequest(f"cannot write {path}: {error.strerror}") from error
+    complete = False
+    try:
+        with file:
+            yield file.write
+        complete = True
+    finally:
+        if not complete and not force:
+            os.unlink(path)
+
+
+async def _markdown(store: ThreadStore, thread: StoredThread) -> AsyncIterator[bytes]:
+    from threadstore.cli.markdown import head, section
+
+    yield head(thread).encode("utf-8", "replace")
+    async for turn in _all_turns(store, thread.id):
+        yield section(turn).encode("utf-8", "replace")
+
+
+async def _json(store: ThreadStore, thread: StoredThread) -> AsyncIterator[bytes]:
+    from threadstore.cli.console import json_bytes
+    from threadstore.protocol.codex_thread import protocol_thread
+
+    turns = [turn async for turn in _all_turns(store, thread.id)]
+    yield json_bytes({"thread": protocol_thread(thread, turns=turns)}) + b"\n"
+
+
+def _rollout(store: ThreadStore, thread: StoredThread) -> AsyncIterator[bytes]:
+    return store.raw_history(thread.id)
+
+
+async def _all_turns(store: ThreadStore, thread_id: str) -> AsyncIterator[StoredTurn]:
+    cursor = None
+    while True:
+        page = await store.list_turns(thread_id, cursor=cursor, limit=MAX_LIMIT, descending=False)
+        for turn in page.items:
+            yield turn
+        cursor = page.next_cursor
+        if cursor is None:
+            return
+
+
+_FORMATS: Final[dict[str, Callable[[ThreadStore, StoredThread], AsyncIterator[bytes]]]] = {
+    "md": _markdown,
+    "json": _json,
+    "jsonl": _rollout,
+}

@@ -1,0 +1,44 @@
+"""``threadstore fork``: start a new thread from an existing one."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from threadstore.cli.context import Context
+from threadstore.cli.resolve import ID_HELP, find_thread
+from threadstore.metadata import ThreadMetadataPatch
+
+__all__ = ["configure", "run"]
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Options of ``fork``."""
+    parser.description = """\
+Start a new thread that begins with the history of an existing one, and print its id. The
+existing thread stays as it is."""
+    parser.epilog = """\
+examples:
+  threadstore fork 01a201e8 --name "second try"
+  codex resume "$(threadstore fork 01a201e8 --cwd .)"
+"""
+    parser.add_argument("id", metavar="ID", help=ID_HELP)
+    parser.add_argument("--cwd", metavar="DIR", help="working directory (default: the original's)")
+    parser.add_argument("--name", metavar="NAME", help="name of the new thread")
+
+
+async def run(context: Context, args: argparse.Namespace) -> int:
+    """Fork one thread."""
+    cwd = None if args.cwd is None else os.path.abspath(args.cwd)
+    patch = None if args.name is None else ThreadMetadataPatch(name=args.name)
+    from threadstore.manager import ThreadManager
+
+    async with context.open_store() as store:
+        source = await find_thread(store, args.id)
+        manager = ThreadManager(store)
+        async with await manager.fork(source.id, cwd=cwd) as fork:
+            if patch is not None:
+                await fork.update_metadata(patch)
+            new_id = fork.id
+    context.console.line(new_id)
+    return 0

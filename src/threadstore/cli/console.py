@@ -1,0 +1,97 @@
+"""Where commands print: results on stdout, remarks on stderr, both safe for a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from threadstore.cli.text import clean
+
+__all__ = ["Console", "has_rich", "json_bytes"]
+
+
+class Console:
+    """The two streams of one command. Terminals get tables, pipes get plain lines."""
+
+    def __init__(self) -> None:
+        self.terminal = sys.stdout.isatty()
+        """Whether results go to a person's screen."""
+        self.interactive = sys.stdin.isatty() and sys.stderr.isatty()
+        """Whether somebody can answer a question."""
+        self._remarks_seen = sys.stderr.isatty()
+
+    def line(self, text: str = "") -> None:
+        """Print one line of result."""
+        text = clean(text)
+        try:
+            print(text)
+        except UnicodeEncodeError:  # a terminal or pipe that is not UTF-8
+            encoding = sys.stdout.encoding
+            print(text.encode(encoding, "backslashreplace").decode(encoding))
+
+    def record(self, *fields: str) -> None:
+        """Print one line for programs: the fields, separated by tabs."""
+        self.line("\t".join(field.replace("\t", " ") for field in fields))
+
+    def remark(self, text: str) -> None:
+        """Say something about the result, on stderr."""
+        sys.stdout.flush()
+        print(clean(text), file=sys.stderr)  # stderr escapes what it cannot encode
+
+    def json(self, value: Any) -> None:
+        """Print JSON: indented on a terminal, on one line in a pipe."""
+        data = json_bytes(value)
+        if self.terminal:
+            import msgspec
+
+            data = msgspec.json.format(data)
+        self.raw(data + b"\n")
+
+    def raw(self, data: bytes) -> None:
+        """Print bytes as they are."""
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+
+    def confirm(self, question: str) -> bool:
+        """Ask the person at the terminal; anything but yes is no."""
+        print(f"{clean(question)} [y/N] ", end="", file=sys.stderr, flush=True)
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+    def table(self, head: Sequence[str], rows: Sequence[Sequence[str]], *, wide: int) -> None:
+        """Print rows for people; the column number *wide* is cut to fit the screen."""
+        if has_rich():
+            from threadstore.cli.rich_view import print_table
+        else:
+            from threadstore.cli.plain_view import print_table
+        print_table(head, rows, wide)
+
+    @contextlib.contextmanager
+    def working(self, what: str) -> Iterator[None]:
+        """Show that something takes its time, where a person can see it."""
+        if not (self._remarks_seen and has_rich()):
+            yield
+            return
+        from threadstore.cli.rich_view import progress
+
+        with progress(what):
+            yield
+
+
+def has_rich() -> bool:
+    """Whether the ``rich`` extra is installed; finding out does not import it."""
+    return importlib.util.find_spec("rich") is not None
+
+
+def json_bytes(value: Any) -> bytes:
+    """Compact JSON. Names of files that are not UTF-8 are escaped instead of refused."""
+    import msgspec
+
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        import json
+
+        return json.dumps(value).encode()

@@ -1,0 +1,166 @@
+"""The table of commands and the argument parser built from it.
+
+Only names and summaries are known here. A command's options come from its module, which is
+imported when that command is parsed for, so that no command pays for another one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+
+TYPE_CHECKING = False  # spares every start the import of typing
+if TYPE_CHECKING:
+    from typing import Any, NoReturn, Protocol
+
+    from threadstore.cli.context import Context
+
+    class CommandModule(Protocol):
+        """What a module in ``threadstore.cli.commands`` offers."""
+
+        def configure(self, parser: argparse.ArgumentParser) -> None:
+            """Add the command's description, arguments and examples."""
+
+        async def run(self, context: Context, args: argparse.Namespace) -> int:
+            """Do it and return the exit code; errors are ``ThreadStoreError``."""
+
+
+__all__ = ["COMMANDS", "UsageError", "build_parser", "load_command"]
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "list": ("list_threads", "list threads"),
+    "show": ("show", "show everything known about a thread"),
+    "turns": ("turns", "show the conversation, turn by turn"),
+    "rename": ("rename", "name a thread, or take its name away"),
+    "set": ("set_metadata", "set memory mode and git facts"),
+    "archive": ("archive", "put a thread and its sub-agents away"),
+    "unarchive": ("unarchive", "bring an archived thread back"),
+    "delete": ("delete", "delete a thread and its sub-agents for good"),
+    "fork": ("fork", "start a new thread from an existing one"),
+    "export": ("export", "write a thread as Markdown, JSON or rollout lines"),
+    "doctor": ("doctor", "find (and mend) what is damaged, stale or invisible"),
+    "tour": ("tour", "show your threads, or an example conversation"),
+}
+"""Command → its module in ``threadstore.cli.commands``, and one line of help."""
+
+_EPILOG = """\
+an ID is a thread id, the first characters of one (at least 4), or the exact name of a thread
+
+examples:
+  threadstore list --search parser        threads about a parser
+  threadstore turns 01a201e8              the conversation of one of them
+  threadstore export 01a201e8 --format md --output parser.md
+
+exit codes:
+  0 done    1 unexpected error    2 bad input, or no such thread    3 conflict
+  4 store unavailable    5 doctor found something
+
+environment:
+  CODEX_HOME         home of the default store (else ~/.codex)
+  CODEX_SQLITE_HOME  folder of its databases
+"""
+
+
+class UsageError(Exception):
+    """The arguments are wrong; ``message`` says how and ``hint`` what to do."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    def __init__(self, prog: str) -> None:
+        # The width is given because argparse would import shutil to find it.
+        super().__init__(prog, max_help_position=30, width=min(_terminal_width() - 2, 100))
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that raises :class:`UsageError` instead of printing it."""
+
+    command: str | None = None
+    """The command whose options it gets when it is used; ``None``: it has its own."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(formatter_class=_Formatter, allow_abbrev=False, **options)
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> Any:
+        if self.command is not None:
+            self.add_argument("-h", "--help", action="help", help="show this help and exit")
+            load_command(self.command).configure(self)
+            _add_common_options(self, default=argparse.SUPPRESS)
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, f"see `{self.prog} --help`")
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from threadstore.version import VERSION
+
+        parser.exit(message=f"threadstore {VERSION}\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line."""
+    parser = _Parser(
+        prog="threadstore",
+        description="Conversation threads of AI agents, shared with OpenAI Codex.",
+        epilog=_EPILOG,
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    _add_common_options(parser, default=None)
+    commands = parser.add_subparsers(
+        dest="command",
+        metavar="COMMAND",
+        title="commands",
+        required=True,
+        parser_class=_Parser,
+        prog="threadstore",
+    )
+    for name, (_, summary) in COMMANDS.items():
+        command = commands.add_parser(
+            name, help=summary, prog=f"threadstore {name}", add_help=False
+        )
+        command.command = name
+    return parser
+
+
+def load_command(name: str) -> CommandModule:
+    """Import the module of a command."""
+    import importlib
+
+    module: Any = importlib.import_module(f"threadstore.cli.commands.{COMMANDS[name][0]}")
+    return module  # type: ignore[no-any-return]
+
+
+def _add_common_options(parser: argparse.ArgumentParser, *, default: str | None) -> None:
+    """``--store`` and ``--debug`` may stand before or after the command."""
+    parser.add_argument(
+        "--store",
+        metavar="URL",
+        default=default,
+        help="the store: local:PATH of a Codex home (default local:), or memory:",
+    )
+    parser.add_argument(
+        "--debug",
+        action="store_true",
+        default=False if default is None else default,
+        help="show the traceback of an error",
+    )
+
+
+def _terminal_width() -> int:
+    try:
+        return int(os.environ["COLUMNS"])
+    except (KeyError, ValueError):
+        pass
+    try:
+        return os.get_terminal_size().columns
+    except (OSError, ValueError):
+        return 80

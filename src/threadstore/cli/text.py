@@ -1,0 +1,101 @@
+"""Text for people: safe on a terminal, cut to size, times and sizes in words."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import re
+import unicodedata
+from typing import Final
+
+from threadstore.clock import UTC
+
+__all__ = [
+    "ago",
+    "clean",
+    "cut",
+    "one_line",
+    "pad",
+    "plural",
+    "short_path",
+    "timestamp",
+    "width",
+]
+
+# Whatever drives a terminal: C0 without tab and newline, DEL, C1, and overrides of direction.
+_CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_SPACES: Final = re.compile(r"\s+")
+ELLIPSIS: Final = "…"
+
+
+def clean(text: str) -> str:
+    """*text* without what would drive a terminal; lines and tabs stay."""
+    text = text.replace("\r\n", "\n").encode("utf-8", "replace").decode()
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def one_line(text: str) -> str:
+    """*text* on one line, every run of white space one blank."""
+    return clean(_SPACES.sub(" ", text)).strip()
+
+
+def width(text: str) -> int:
+    """Columns that *text* takes on a terminal."""
+    if text.isascii():
+        return len(text)
+    return sum(_columns(char) for char in text)
+
+
+def _columns(char: str) -> int:
+    if unicodedata.combining(char) or unicodedata.category(char) in ("Cf", "Mn", "Me"):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+
+def cut(text: str, columns: int) -> str:
+    """*text* shortened to at most *columns* columns."""
+    if width(text) <= columns:
+        return text
+    kept, used = [], 1  # one column for the ellipsis
+    for char in text:
+        used += _columns(char)
+        if used > columns:
+            break
+        kept.append(char)
+    return "".join(kept).rstrip() + ELLIPSIS
+
+
+def pad(text: str, columns: int) -> str:
+    """*text* filled with blanks to *columns* columns."""
+    return text + " " * (columns - width(text))
+
+
+def plural(count: int, noun: str) -> str:
+    """``1 thread``, ``3 threads``."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def timestamp(moment: dt.datetime) -> str:
+    """``2026-11-22T05:42:54Z``: for programs."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def ago(moment: dt.datetime, now: dt.datetime) -> str:
+    """``5 min ago``; beyond a month the day, in local time."""
+    seconds = (now - moment).total_seconds()
+    if seconds < 0 or seconds >= 30 * 86_400:
+        return moment.astimezone().strftime("%Y-%m-%d")
+    if seconds < 60:
+        return "just now"
+    for unit, size in (("min", 60), ("h", 3600)):
+        if seconds < size * (60 if unit == "min" else 24):
+            return f"{int(seconds // size)} {unit} ago"
+    return f"{plural(int(seconds // 86_400), 'day')} ago"
+
+
+def short_path(path: str) -> str:
+    """*path* with ``~`` for the user's home folder."""
+    home = os.path.expanduser("~")
+    if home not in ("~", "/") and (path == home or path.startswith(home + "/")):
+        return "~" + path[len(home) :]
+    return path

@@ -1,0 +1,69 @@
+"""Rows of threads: a table for people, lines of fields for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from threadstore.cli.console import Console
+from threadstore.cli.text import ago, one_line, short_path, timestamp
+from threadstore.clock import SystemClock
+from threadstore.metadata import StoredThread, source_kind
+
+__all__ = ["print_threads", "short_ids", "source_word"]
+
+_SHORT_ID: Final = 13
+"""The first 13 characters of a version 7 id are its time in milliseconds: rarely the same twice."""
+
+
+def print_threads(
+    console: Console, threads: Sequence[StoredThread], *, created: bool = False
+) -> None:
+    """Print *threads*; the time is when each was updated, or *created*."""
+    if not console.terminal:
+        for thread in threads:
+            moment = thread.created_at if created else thread.updated_at
+            console.record(
+                thread.id,
+                one_line(thread.display_name),
+                timestamp(moment),
+                thread.cwd,
+                source_word(thread),
+                _branch(thread),
+            )
+        return
+    if not threads:
+        return
+    now = SystemClock().now()
+    rows = [
+        (
+            short,
+            one_line(thread.display_name) or "(empty)",
+            ago(thread.created_at if created else thread.updated_at, now),
+            one_line(short_path(thread.cwd)),
+            source_word(thread),
+            _branch(thread),
+        )
+        for thread, short in zip(threads, short_ids(threads), strict=True)
+    ]
+    head = ("id", "name", "created" if created else "updated", "directory", "source", "branch")
+    console.table(head, rows, wide=1)
+
+
+def short_ids(threads: Sequence[StoredThread]) -> list[str]:
+    """The beginning of each id, long enough to tell these threads apart."""
+    size = _SHORT_ID
+    while size < 36 and len({thread.id[:size] for thread in threads}) < len(threads):
+        size += 1
+    return [thread.id[:size] for thread in threads]
+
+
+def source_word(thread: StoredThread) -> str:
+    """The kind of source; of a custom one, its name."""
+    if isinstance(thread.source, dict) and isinstance(thread.source.get("custom"), str):
+        return one_line(thread.source["custom"])
+    return source_kind(thread.source)
+
+
+def _branch(thread: StoredThread) -> str:
+    return one_line(thread.git.branch or "") if thread.git else ""
