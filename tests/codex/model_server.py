@@ -33,7 +33,7 @@ _OUTPUTS = {"function_call_output", "custom_tool_call_output", "local_shell_call
 _SCENE = re.compile(r"\[scene ([a-z]+)\]")
 _COMPACTION = re.compile("CONTEXT CHECKPOINT COMPACTION|exceeded the maximum number of tokens")
 _DEFERRED = "multi_agent_v1"
-"""A namespace of tools that newer releases announce in a message instead of listing its tools."""
+"""A namespace whose tools a model has to search for (0.133 on); calling them works without."""
 _DEFERRED_TOOLS: dict[str, Json] = {
     "spawn_agent": {"namespace": _DEFERRED},
     "wait_agent": {
@@ -147,7 +147,7 @@ class Request:
                 self.scene, asked_at = found[-1], index
         self.outputs = [i for i in self.input[asked_at + 1 :] if i.get("type") in _OUTPUTS]
         self.tools = _tools(body.get("tools"))
-        if _DEFERRED in json.dumps(self.input):
+        if "tool_search" in self.tools:
             self.tools |= _DEFERRED_TOOLS
         if self._is_compaction():
             self.scene = "compaction"
@@ -256,7 +256,7 @@ def _spawn(request: Request) -> list[Json]:
     waiting = next((name for name in ("wait_agent", "wait") if name in request.tools), None)
     if len(request.outputs) == 1 and waiting:
         fields = request.tools[waiting].get("parameters", {}).get("properties", {})
-        child = _THREAD_ID.search(json.dumps(request.outputs[0]))
+        child = _THREAD_ID.search(str(request.outputs[0].get("output")))
         arguments = {"timeout_ms": 10_000} if "timeout_ms" in fields else {}
         arguments |= {key: [child[0]] for key in ("targets", "ids") if child and key in fields}
         return [request.call(waiting, arguments)]
