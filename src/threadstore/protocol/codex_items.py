@@ -68,13 +68,11 @@ def camel(word: str) -> str:
 
 def _finish(body: Json, started_ms: Any, completed_ms: Any) -> Json:
     """Codex's key order: type, id, facts, times."""
-    head = {"type": body.pop("type"), "id": body.pop("id")}
-    return {
-        **head,
-        **body,
-        "startedAtMs": _count(started_ms),
-        "completedAtMs": _count(completed_ms),
-    }
+    head = {"type": body.pop("type")}
+    if "moderation" in body:
+        head["moderation"] = body.pop("moderation")
+    times = {"startedAtMs": _count(started_ms), "completedAtMs": _count(completed_ms)}
+    return {**head, "id": body.pop("id"), **body, **times}
 
 
 # Items of paginated threads
@@ -113,8 +111,10 @@ def _user_input(part: Json) -> Json:
             "text": _text(part.get("text")),
             "text_elements": _list(part.get("text_elements")),
         }
-    if part["type"] == "image" and "image_url" in part:
-        part["url"] = part.pop("image_url")
+    if part["type"] == "image":
+        return {"type": "image", "url": part.get("image_url"), "detail": part.get("detail")}
+    if part["type"] == "localImage":
+        return {"type": "localImage", "detail": part.get("detail"), "path": part.get("path")}
     return part
 
 
@@ -273,8 +273,8 @@ def _user_event(event: Json) -> Json:
                 "text_elements": _list(event.get("text_elements")),
             }
         )
-    content += [{"type": "image", "url": url} for url in _list(event.get("images"))]
-    content += [{"type": "localImage", "path": path} for path in _list(event.get("local_images"))]
+    for kind, key in (("image", "image_url"), ("local_image", "path")):
+        content += [_user_input({"type": kind, key: at}) for at in _list(event.get(f"{kind}s"))]
     return {"type": "userMessage", "clientId": event.get("client_id"), "content": content}
 
 
