@@ -38,7 +38,7 @@ from threadstore.stores.local.lineage import resolve_lineage
 from threadstore.stores.local.locks import open_by_other_process
 from threadstore.stores.local.metadata import MetadataWriter
 from threadstore.stores.local.paths import Home, find_rollout, new_rollout_path
-from threadstore.stores.local.reader import Batch, read_history
+from threadstore.stores.local.reader import Batch, read_bytes, read_history
 from threadstore.stores.local.state_db import StateDb
 from threadstore.stores.local.writers import LiveWriter, Writers, in_worker
 from threadstore.version import VERSION
@@ -246,6 +246,18 @@ class LocalThreadStore(ThreadStore):
             entries += batch
             await asyncio.sleep(0)
         return History.of(thread_id, entries)
+
+    async def raw_history(self, thread_id: str) -> AsyncIterator[bytes]:
+        thread_id = self._parse(thread_id)
+        path = await self._log_path(thread_id)
+        if path is None:
+            return
+        try:
+            for chunk in read_bytes(path):
+                yield chunk
+                await asyncio.sleep(0)
+        except FileNotFoundError as error:
+            raise ThreadNotFound(thread_id) from error
 
     def _batches(
         self, thread_id: str, path: str, *, after: int = 0, reverse: bool = False
