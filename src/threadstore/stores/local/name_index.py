@@ -1,13 +1,32 @@
-"""The name index ``session_index.jsonl``: explicit thread names, append-only."""
+"""The name index ``session_index.jsonl``: explicit thread names, append-only.
+
+Codex (0.118 to 0.169) writes one line per naming, ``{"id", "thread_name", "updated_at"}``; the
+last line of an id says its name, a blank name says it has none. Codex 0.131 appends without a lock.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
-from collections.abc import Collection
+import io
+import os
+import stat
+import tempfile
+from collections.abc import Collection, Iterator
+from typing import Final
 
 import msgspec
 
-from threadstore.stores.local.paths import Home
+from threadstore.errors import StoreUnavailable
+from threadstore.ids import try_thread_id
+from threadstore.stores.local.locks import index_lock
+from threadstore.stores.local.paths import (
+    Home,
+    make_folders,
+    open_private,
+    sync_folder,
+    unavailable,
+)
 
 __all__ = ["Fingerprint", "NameIndex", "append", "fingerprint", "load", "remove"]
 
@@ -24,29 +43,162 @@ class NameIndex(msgspec.Struct, frozen=True, kw_only=True):
     """The newest entry of every id."""
 
     names: dict[str, str]
-    """Trimmed name by canonical id, in the order of the entries; ``""``: cleared."""
+    """Trimmed name by canonical id, in the order of the newest entries; ``""``: cleared."""
     fingerprint: Fingerprint | None
     """Taken before reading; ``None``: there is no file."""
     skipped: int = 0
     """Lines that are no entry (blank ones not counted)."""
 
 
+class _Entry(msgspec.Struct):
+    id: str
+    thread_name: str
+    updated_at: str
+
+
+_decode: Final = msgspec.json.Decoder(_Entry).decode
+
+
 def fingerprint(home: Home) -> Fingerprint | None:
-    """The index file's fingerprint now."""
-    raise NotImplementedError
+    """The index file's fingerprint now; ``None`` if there is no file."""
+    try:
+        info = os.stat(home.name_index)
+    except OSError:
+        return None
+    return Fingerprint(info.st_size, info.st_mtime_ns, info.st_ino)
 
 
 def load(home: Home) -> NameIndex:
     """Read the whole index. Raises StoreUnavailable if it exists and cannot be read."""
-    raise NotImplementedError
+    taken = fingerprint(home)
+    try:
+        with open(home.name_index, "rb") as file:
+            lines = file.read().split(b"\n")
+    except FileNotFoundError:
+        return NameIndex(names={}, fingerprint=None)
+    except OSError as error:
+        raise unavailable(error, f"cannot read {home.name_index}") from error
+    names: dict[str, str] = {}
+    skipped = 0
+    for line in lines:
+        entry = _parse(line)
+        if entry is not None:
+            names.pop(entry.id, None)
+            names[entry.id] = entry.thread_name.strip()
+        elif line.strip():
+            skipped += 1
+    return NameIndex(names=names, fingerprint=taken, skipped=skipped)
 
 
 def append(home: Home, thread_id: str, name: str | None, now: dt.datetime) -> None:
-    """Add an entry, durable on return; ``None`` clears the name."""
-    raise NotImplementedError
+    """Add an entry, durable on return; ``None`` clears the name. *now* is aware.
+
+    A last line without newline is ended first. Raises StoreUnavailable; then nothing was added.
+    """
+    entry = _Entry(id=thread_id, thread_name=name or "", updated_at=_rfc3339(now))
+    with _changing(home):
+        descriptor = open_private(home.name_index, os.O_RDWR | os.O_APPEND)
+        try:
+            _append_line(descriptor, msgspec.json.encode(entry) + b"\n")
+            os.fdatasync(descriptor)
+        finally:
+            os.close(descriptor)
+        sync_folder(home.home)
 
 
 def remove(home: Home, thread_ids: Collection[str]) -> bool:
     """Drop all entries of these threads, durable on return; every other byte stays. Whether there
-    were any."""
-    raise NotImplementedError
+    were any. Raises StoreUnavailable; then nothing was removed."""
+    gone = frozenset(thread_ids)
+    try:
+        with open(home.name_index, "rb") as file:  # most threads have no name: then no lock either
+            if not any(_names(line, gone) for line in file):
+                return False
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise unavailable(error, f"cannot read {home.name_index}") from error
+    with _changing(home), open(home.name_index, "rb") as file:
+        _rewrite(home, file.fileno(), gone)
+    return True
+
+
+def _rewrite(home: Home, source: int, gone: frozenset[str]) -> None:
+    """Replace the open index by one without the lines of *gone*."""
+    target, temporary = tempfile.mkstemp(prefix="session-index-", dir=home.home)
+    try:
+        copied = _copy(source, 0, target, gone)
+        os.fchmod(target, stat.S_IMODE(os.fstat(source).st_mode))
+        os.fsync(target)
+        copied = _copy(source, copied, target, gone)
+        os.rename(temporary, home.name_index)
+        # Codex 0.131 appends without a lock: what it just added to the old file comes along.
+        if _copy(source, copied, target, gone) != copied:
+            os.fsync(target)
+        sync_folder(home.home)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    finally:
+        os.close(target)
+
+
+def _copy(source: int, offset: int, target: int, gone: frozenset[str]) -> int:
+    """Copy the lines from *offset* on, but not those of *gone*; the new offset."""
+    size = os.fstat(source).st_size
+    data = os.pread(source, size - offset, offset) if size > offset else b""
+    kept = b"".join(line for line in io.BytesIO(data) if not _names(line, gone))
+    while kept:
+        kept = kept[os.write(target, kept) :]
+    return offset + len(data)
+
+
+def _append_line(descriptor: int, line: bytes) -> None:
+    size = os.fstat(descriptor).st_size
+    if size and os.pread(descriptor, 1, size - 1) != b"\n":
+        line = b"\n" + line
+    written = 0
+    try:
+        while written < len(line):
+            written += os.write(descriptor, line[written:])
+    except OSError:
+        if os.fstat(descriptor).st_size == size + written:
+            os.ftruncate(descriptor, size)
+        raise
+
+
+@contextlib.contextmanager
+def _changing(home: Home) -> Iterator[None]:
+    """Hold the index's lock, in a home that exists."""
+    try:
+        make_folders(home.home)
+        with index_lock(home):
+            yield
+    except StoreUnavailable:
+        raise
+    except OSError as error:
+        raise unavailable(error, f"cannot write {home.name_index}") from error
+
+
+def _parse(line: bytes) -> _Entry | None:
+    try:
+        entry = _decode(line)
+    except (msgspec.MsgspecError, RecursionError, ValueError):
+        return None
+    thread_id = try_thread_id(entry.id)
+    if thread_id is None:
+        return None
+    entry.id = thread_id
+    return entry
+
+
+def _names(line: bytes, thread_ids: frozenset[str]) -> bool:
+    entry = _parse(line)
+    return entry is not None and entry.id in thread_ids
+
+
+def _rfc3339(moment: dt.datetime) -> str:
+    """Codex's form in this file: nanoseconds with their trailing zeros left out."""
+    text = moment.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
+    return text.rstrip("0").rstrip(".") + "Z"

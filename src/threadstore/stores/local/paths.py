@@ -23,11 +23,13 @@ __all__ = [
     "RolloutName",
     "active_path",
     "archived_path",
+    "create_private",
     "existing_path",
     "find_by_id",
     "find_rollout",
     "make_folders",
     "new_rollout_path",
+    "open_private",
     "parse_rollout_name",
     "plain_path",
     "rollout_file_name",
@@ -249,6 +251,22 @@ def make_folders(path: str) -> list[str]:
             os.chmod(folder, 0o700)
             made.append(folder)
     return made
+
+
+def open_private(path: str, flags: int) -> int:
+    """Open a file, created with mode 0600 whatever the umask if it is missing. Raises OSError."""
+    while True:
+        with contextlib.suppress(FileNotFoundError):
+            return os.open(path, flags | os.O_CLOEXEC)
+        with contextlib.suppress(FileExistsError):  # another process was faster
+            return create_private(path, flags)
+
+
+def create_private(path: str, flags: int) -> int:
+    """Create a file with mode 0600 whatever the umask. Raises FileExistsError and OSError."""
+    descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    os.fchmod(descriptor, 0o600)
+    return descriptor
 
 
 def sync_folder(path: str) -> None:

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Final, TypeAlias
 
-from threadstore.errors import StoreUnavailable
+from threadstore.errors import InvalidRequest, StoreUnavailable
 from threadstore.history.items import DamagedLine, RolloutItem
 from threadstore.stores.local import lineage
 from threadstore.stores.local.lineage import FindRollout, Segment
@@ -22,7 +22,7 @@ from threadstore.stores.local.lines import (
 )
 from threadstore.stores.local.paths import unavailable
 
-__all__ = ["Batch", "FindRollout", "read_file", "read_header", "read_history"]
+__all__ = ["Batch", "FindRollout", "read_bytes", "read_file", "read_header", "read_history"]
 
 Batch: TypeAlias = list[RolloutItem | DamagedLine]
 
@@ -51,6 +51,12 @@ def read_file(path: str, *, after: int = 0, reverse: bool = False) -> Iterator[B
     segment = Segment(path=path, first_position=1, lines=None)
     with _reading(path), Log.open(path) as own:
         yield from _read_segments((segment,), own, after, reverse=reverse)
+
+
+def read_bytes(path: str) -> Iterator[bytes]:
+    """The file's content as it stands, a compressed one decoded. Raises as :func:`read_history`."""
+    with _reading(path), Log.open(path) as log:
+        yield from log.chunks()
 
 
 def read_header(path: str) -> RolloutItem | None:
@@ -165,9 +171,15 @@ def _parse_batch(lines: list[bytes], position: int, step: int) -> Batch:
         position += 1
     for line in lines:
         position += step
-        entry = parse_line(line, position)
-        if entry is not None:
-            batch.append(entry)
+        try:
+            item = RolloutItem.parse(line)
+        except InvalidRequest:
+            entry = parse_line(line, position)
+            if entry is not None:
+                batch.append(entry)
+        else:
+            item.position = position
+            batch.append(item)
     return batch
 
 

@@ -2,28 +2,58 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import threading
 from collections.abc import Sequence
-from typing import Self
+from typing import Any, Final, Self
 
+import msgspec
+
+from threadstore.errors import Conflict, InvalidRequest, StoreUnavailable, ThreadStoreError
+from threadstore.stores.local.compression import materialise
+from threadstore.stores.local.lines import count_newlines, ends_with_newline, split_backwards
 from threadstore.stores.local.locks import WriterLock
+from threadstore.stores.local.paths import (
+    create_private,
+    make_folders,
+    plain_path,
+    sync_folder,
+    unavailable,
+)
 
 __all__ = ["Recorder"]
+
+_MAX_ORDINAL: Final = (1 << 64) - 1
+_FLAGS: Final = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC
 
 
 class Recorder:
     """Appends lines to one rollout. Decides nothing about what is in them.
 
-    Not safe for concurrent appends; :meth:`sync` may run in another thread meanwhile. All paths
-    are plain ``.jsonl`` paths. Every method raises StoreUnavailable when the disk fails.
+    Not safe for concurrent appends; :meth:`sync` may run in another thread meanwhile, but not
+    during :meth:`close`. Every method raises StoreUnavailable when the disk fails.
     """
 
     path: str
+    """The plain ``.jsonl`` path, also while there is no file."""
     position: int
-    """Lines of the thread's log so far, inherited ones included (*inherited* before the first)."""
-    materialised: bool
-    next_ordinal: int | None
-    """Paginated threads: the ordinal that the next appended line must carry (the header that
-    materialisation writes has the one before). ``None``: a legacy thread."""
+    """Lines of the thread's log so far; before the file exists, the inherited ones."""
+
+    def __init__(self, path: str, lock: WriterLock | None, inherited: int) -> None:
+        """Use :meth:`create` or :meth:`open_existing`."""
+        self.path = plain_path(path)
+        self.position = self._inherited = inherited
+        self._ordinal: int | None = None  # of the next line of the file
+        self._lock = lock
+        self._guard = threading.Lock()  # sync must not meet a descriptor that is being closed
+        self._descriptor = -1
+        self._header: bytes | None = None
+        self._size = 0
+        self._torn = False  # the file does not end in a newline
+        self._writes = 1  # whoever wrote what we found need not have synced it
+        self._synced = 0
+        self._unsynced_folders: list[str] = []  # innermost first
 
     @classmethod
     def create(
@@ -37,7 +67,10 @@ class Recorder:
     ) -> Self:
         """The recorder of a new thread; touches no file. *header* is its first line, without
         newline; *header_ordinal* is set for paginated threads only."""
-        raise NotImplementedError
+        recorder = cls(path, lock, inherited)
+        recorder._header = header
+        recorder._ordinal = header_ordinal
+        return recorder
 
     @classmethod
     def open_existing(
@@ -45,10 +78,31 @@ class Recorder:
     ) -> Self:
         """The recorder of a thread with history; a compressed rollout is made plain first.
 
-        Raises FileNotFoundError if there is no file, CorruptHistory if a paginated rollout's last
-        record has no ordinal or the greatest one.
+        Raises FileNotFoundError if there is no file, InvalidRequest if a compressed one is damaged
+        or the last record of a paginated one has no ordinal.
         """
-        raise NotImplementedError
+        recorder = cls(path, lock, inherited)
+        recorder._ordinal = 0 if paginated else None
+        try:
+            recorder._open()
+        except (FileNotFoundError, StoreUnavailable):
+            raise
+        except OSError as error:
+            raise unavailable(error, f"cannot open {recorder.path} for appending") from error
+        return recorder
+
+    @property
+    def materialised(self) -> bool:
+        """Whether the thread has a file."""
+        return self._header is None
+
+    @property
+    def next_ordinal(self) -> int | None:
+        """Paginated threads: the ordinal that the next appended line must carry; the header that
+        materialisation writes has the one before. ``None``: a legacy thread."""
+        if self._ordinal is None or self._header is None:
+            return self._ordinal
+        return self._ordinal + 1
 
     def append(
         self,
@@ -57,28 +111,191 @@ class Recorder:
         has_header: bool = False,
         expected_position: int | None = None,
     ) -> int:
-        """Append *lines* (without newlines) in one write; the position after them.
+        """Append *lines* in one write; the position after them.
+
+        A line has no newline in it or after it, which JSON never has; nobody checks that here.
 
         The first append creates the file and puts the header first, unless *has_header* says that
-        ``lines[0]`` is the header. No lines: nothing happens. If it fails, the file is as
+        ``lines[0]`` is the header. No lines: nothing is written. If it fails, the file is as
         before. Raises Conflict if the log is not at *expected_position*, or if the file of a new
-        thread exists already; CorruptHistory when ordinals run out.
+        thread exists already; InvalidRequest when the ordinals run out.
         """
-        raise NotImplementedError
+        self.refresh()
+        if expected_position is not None and expected_position != self.position:
+            raise Conflict(
+                f"the log of {self.path} is at position {self.position}, not {expected_position}",
+                hint="load what is new, then append again",
+            )
+        if not lines:
+            return self.position
+        if self._header is not None:
+            return self._append_first(lines if has_header else (self._header, *lines))
+        self._write(lines)
+        return self.position
 
     def materialise(self) -> int:
         """Create the file with the header alone, if it does not exist; the position."""
-        raise NotImplementedError
+        return self.position if self._header is None else self._append_first((self._header,))
 
     def refresh(self) -> int:
-        """Notice what other programs appended meanwhile; the position."""
-        raise NotImplementedError
+        """Notice what other programs did to the file meanwhile; the position."""
+        if self._header is not None:
+            return self.position
+        try:
+            info = os.fstat(self._descriptor)
+            if info.st_size != self._size:
+                self._recount()
+            elif not info.st_nlink:  # replaced: Codex 0.144 compresses without asking for locks
+                self._reopen()
+        except StoreUnavailable:
+            raise
+        except OSError as error:
+            raise unavailable(error, f"cannot append to {self.path}") from error
+        return self.position
 
     def sync(self) -> None:
-        """Return once everything appended survives power loss; nothing to do before the first
-        append. The folders too, once after creation. May run in a worker thread."""
-        raise NotImplementedError
+        """Return once everything appended survives power loss, the file's name in its folders too.
+
+        Nothing to do while there is no file. May run in a worker thread.
+        """
+        with self._guard:
+            writes = self._writes
+            if self._descriptor < 0 or writes == self._synced:
+                return
+            try:
+                os.fdatasync(self._descriptor)
+                while self._unsynced_folders:
+                    sync_folder(self._unsynced_folders[-1])
+                    self._unsynced_folders.pop()
+            except OSError as error:
+                raise unavailable(error, f"cannot sync {self.path}") from error
+            self._synced = writes
 
     def close(self) -> None:
         """Close the file; does not release the lock. Twice is once; never fails."""
-        raise NotImplementedError
+        with self._guard:
+            descriptor, self._descriptor = self._descriptor, -1
+            if descriptor >= 0:
+                with contextlib.suppress(OSError):
+                    os.close(descriptor)
+
+    def _open(self) -> None:
+        materialise(self.path)
+        self._descriptor = os.open(self.path, _FLAGS)
+        self._unsynced_folders = [os.path.dirname(self.path)]
+        try:
+            self._recount()
+        except BaseException:
+            self.close()
+            raise
+
+    def _reopen(self) -> None:
+        self.close()
+        self._writes += 1
+        self._open()
+
+    def _recount(self) -> None:
+        """Find out where the log stands, from the file itself."""
+        descriptor, size = self._descriptor, os.fstat(self._descriptor).st_size
+        torn = not ends_with_newline(descriptor, size)
+        if self._ordinal is not None:
+            self._ordinal = _last_ordinal(descriptor, size, self.path) + 1
+        self.position = self._inherited + count_newlines(descriptor, size) + torn
+        self._torn = torn
+        self._size = size
+
+    def _append_first(self, lines: Sequence[bytes]) -> int:
+        """Create the file with *lines*, or leave nothing behind."""
+        folder = os.path.dirname(self.path)
+        made: list[str] = []
+        try:
+            made = make_folders(folder)
+            self._descriptor = self._create()
+            self._unsynced_folders = [folder, *map(os.path.dirname, made)]
+            self._write(lines)
+        except ThreadStoreError:
+            self._remove(made)
+            raise
+        except OSError as error:
+            self._remove(made)
+            raise unavailable(error, f"cannot create {self.path}") from error
+        self._header = None
+        return self.position
+
+    def _create(self) -> int:
+        with contextlib.suppress(FileExistsError):
+            if not os.path.lexists(self.path + ".zst"):
+                return create_private(self.path, _FLAGS)
+        raise Conflict(f"{self.path} exists already", hint="resume that thread, or use another id")
+
+    def _remove(self, folders: list[str]) -> None:
+        """Remove what a first append that failed has made."""
+        created = self._descriptor >= 0
+        self.close()
+        with contextlib.suppress(OSError):
+            if created:
+                os.unlink(self.path)
+            for folder in reversed(folders):
+                os.rmdir(folder)
+
+    def _write(self, lines: Sequence[bytes]) -> None:
+        """One write of all *lines*, ending a torn line first; or the file stays as it was."""
+        count = len(lines)
+        if self._ordinal is not None and self._ordinal + count - 1 > _MAX_ORDINAL:
+            raise InvalidRequest(f"the ordinals of {self.path} have run out")
+        data = b"\n".join((b"", *lines, b"") if self._torn else (*lines, b""))
+        written = 0
+        try:
+            written = os.write(self._descriptor, data)
+            while written != len(data):  # a short write; the next one says why
+                written += os.write(self._descriptor, data[written:])
+        except OSError as error:
+            self._undo(written)
+            raise unavailable(error, f"cannot write {self.path}") from error
+        self._torn = False
+        self._size += len(data)
+        self._writes += 1
+        self.position += count
+        if self._ordinal is not None:
+            self._ordinal += count
+
+    def _undo(self, written: int) -> None:
+        """Cut off what a failed write left, if it is certain that nobody else wrote.
+
+        Otherwise the next append sees that the file has changed, and ends the torn line.
+        """
+        if self._lock is None or not self._lock.held:
+            return
+        with contextlib.suppress(OSError):
+            if os.fstat(self._descriptor).st_size == self._size + written:
+                os.ftruncate(self._descriptor, self._size)
+
+
+def _last_ordinal(descriptor: int, size: int, path: str) -> int:
+    """The ordinal of a paginated rollout's last record; lines that are none do not matter."""
+    for lines, _ in split_backwards(descriptor, size):
+        for line in lines:
+            record = _decode(line)
+            if record is None:
+                continue
+            ordinal = record.get("ordinal")
+            if ordinal is None:
+                raise InvalidRequest(
+                    f"the last record of the paginated thread in {path} has no ordinal",
+                    hint="another program has written to it that does not know such threads",
+                )
+            if type(ordinal) is int and 0 <= ordinal <= _MAX_ORDINAL:
+                return ordinal
+    raise InvalidRequest(f"no record of the paginated thread in {path} can be read")
+
+
+def _decode(line: bytes) -> dict[str, Any] | None:
+    """The line as an object, if it is a record as Codex 0.169 knows them."""
+    try:
+        value = msgspec.json.decode(line)
+    except (msgspec.MsgspecError, RecursionError, ValueError):
+        return None
+    if not isinstance(value, dict) or "payload" not in value:
+        return None
+    texts = (value.get("type"), value.get("timestamp"))
+    return value if all(isinstance(text, str) for text in texts) else None
