@@ -70,9 +70,16 @@ class Database:
             self._connection = apsw.Connection(name, flags=flags, statementcachesize=256)
             self._connection.set_busy_timeout(round(busy_timeout * 1000))
 
-    def close(self) -> None:
-        """Disconnect. Twice is once."""
+    def close(self, *, tidy: bool = True) -> None:
+        """Disconnect. Twice is once.
+
+        *tidy*: the last connection folds the write-ahead log into the file and removes it. Never do
+        that for a file that was replaced: the log beside it, known by name only, is another's.
+        """
         with self._turn, self._translated():
+            if not tidy:
+                with contextlib.suppress(apsw.ConnectionClosedError):
+                    self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             self._connection.close()
 
     @property
@@ -188,28 +195,41 @@ def create_database(path: str, build: Callable[[Database], None]) -> bool:
     *build* fills it, in one transaction. It appears under its name with a write-ahead log, durable
     and readable by its owner only, so that a program that starts meanwhile sees all of it or none.
     """
-    temporary = f"{path}.{os.getpid()}-{secrets.token_hex(4)}.new"
     try:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        try:
-            _make_file(temporary)
-            fill_database(temporary, build)
-            _sync(temporary)
-            os.link(temporary, path)
-        finally:
-            for suffix in ("", "-wal", "-shm", "-journal"):
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(temporary + suffix)
-        _sync(os.path.dirname(path))
+        if os.path.exists(f"{path}-wal"):  # left by a lost database; SQLite drops it itself if the
+            _make_file(path)  # new one begins empty, and would apply it to a finished one
+            return fill_database(path, build)
+        return _create_complete(path, build)
     except FileExistsError:
         return False
+    except StoreUnavailable:
+        raise
     except OSError as error:
-        if isinstance(error, StoreUnavailable):
-            raise
         raise StoreUnavailable(
             f"cannot create {path}: {error.strerror}",
             hint="check the disk and the permissions of the folder",
         ) from error
+
+
+def _create_complete(path: str, build: Callable[[Database], None]) -> bool:
+    temporary = f"{path}.{os.getpid()}-{secrets.token_hex(4)}.new"
+    try:
+        _make_file(temporary)
+        fill_database(temporary, build)
+        _sync(temporary)
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+        except OSError:  # a file system without links
+            _make_file(path)
+            return fill_database(path, build)
+    finally:
+        for suffix in ("", "-wal", "-shm", "-journal"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary + suffix)
+    _sync(os.path.dirname(path))
     return True
 
 

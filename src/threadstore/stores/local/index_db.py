@@ -114,7 +114,8 @@ class IndexDb:
         """Let go of the file. Twice is once."""
         database, self._database = self._database, None
         if database is not None:
-            database.close()
+            same = self._identity is None or file_identity(database.path) == self._identity
+            database.close(tidy=same)
 
     def _open_file(self, path: str) -> Database:
         while True:

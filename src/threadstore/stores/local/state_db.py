@@ -4,14 +4,38 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any, Final
 
 import msgspec
 
-from threadstore.metadata import MetadataOrigin, StoredThread, ThreadMetadataPatch
-from threadstore.stores.local.state_rows import StateRow
+from threadstore.clock import to_ms
+from threadstore.ids import try_thread_id
+from threadstore.metadata import (
+    MetadataOrigin,
+    Section,
+    StoredThread,
+    ThreadMetadataPatch,
+    source_parent,
+)
+from threadstore.stores.local import state_values
+from threadstore.stores.local.database import Database
+from threadstore.stores.local.state_file import StateFile
+from threadstore.stores.local.state_rows import StateRow, column_list, decode_row
 
 __all__ = ["ArchiveChange", "StateDb"]
+
+_PORTION: Final = 1000  # rows per query, so that no reading transaction lasts
+_KEYED_TABLES: Final = (
+    "thread_dynamic_tools",
+    "thread_goals",
+    "thread_attachments",
+    "thread_artifacts",
+    "thread_read_receipts",
+    "guardian_review_feedback",
+    "stage1_outputs",
+)
+"""Tables with a ``thread_id`` at one level or another (32 to 62)."""
 
 
 class ArchiveChange(msgspec.Struct, frozen=True):
@@ -26,77 +50,146 @@ class StateDb:
     """One ``state_5.sqlite``. Safe to use from several threads (calls take turns).
 
     Reading methods answer "nothing" while the file is missing and raise
-    :class:`~threadstore.errors.StoreUnavailable` when it is unusable, locked or broken.
+    :class:`~threadstore.errors.StoreUnavailable` when it is unusable, locked or broken. A file
+    that appears, goes or is replaced while this object is open is noticed at the next call.
     """
 
     def __init__(self, path: str, *, busy_timeout: float = 5.0) -> None:
         self.path = path
-        self.reason: str | None = None
-        """Why it is not writable or not readable, for people; ``None`` while all is well."""
-        self.level = 0
+        self._file = StateFile(path, busy_timeout=busy_timeout)
+
+    @property
+    def level(self) -> int:
         """Highest migration applied; 0 while there is no database."""
+        return self._file.schema.level
 
     @property
     def exists(self) -> bool:
-        """Whether there was a database when it was last looked at."""
-        raise NotImplementedError
+        """Whether there was a file when it was last looked at."""
+        return self._file.exists
 
     @property
     def readable(self) -> bool:
         """Whether rows can be read (so also while the file is missing: there are none)."""
-        raise NotImplementedError
+        return self._file.readable
 
     @property
     def writable(self) -> bool:
         """Whether rows may be written (so also while the file is missing: ``ensure`` makes it)."""
-        raise NotImplementedError
+        return self._file.writable
+
+    @property
+    def reason(self) -> str | None:
+        """Why it is not writable or not readable, for people; ``None`` while all is well."""
+        return self._file.reason
 
     def open(self) -> None:
         """Look at the file and connect if there is one. Never creates, never raises for what the
         file is like: see ``readable``, ``writable`` and ``reason``. Call it again to look again."""
-        raise NotImplementedError
+        self._file.open()
 
     def close(self) -> None:
-        """Let go of the file. Twice is once."""
-        raise NotImplementedError
+        """Let go of the file; a later call opens it again. Twice is once."""
+        self._file.close()
 
     def ensure(self) -> None:
         """Make the database if it is missing or empty and get ready to write.
 
         Raises StoreUnavailable if it is not writable, saying why.
         """
-        raise NotImplementedError
+        self._file.ensure()
 
     # Reading
 
     def read_row(self, thread_id: str) -> StateRow | None:
         """The thread's row."""
-        raise NotImplementedError
+        rows = self._select("WHERE id = ?", [thread_id])
+        return rows[0][1] if rows else None
 
     def read_rows(self, *, since_updated_ms: int | None = None) -> Iterator[StateRow]:
         """Every row, or those updated at or after a time; read in short portions."""
-        raise NotImplementedError
+        since, values = "", []
+        if since_updated_ms is not None:
+            column = (
+                "updated_at_ms"
+                if "updated_at_ms" in self._file.current_schema().columns
+                else "updated_at * 1000"
+            )
+            since = f" AND rowid IN (SELECT rowid FROM threads WHERE {column} >= ?)"
+            values = [since_updated_ms]
+        where = f"WHERE rowid > ?{since} ORDER BY rowid LIMIT {_PORTION}"
+        last = -1 << 63
+        while portion := self._select(where, [last, *values]):
+            for _, row in portion:
+                yield row
+            last = portion[-1][0]
+
+    def _select(self, where: str, values: Sequence[Any]) -> list[tuple[int, StateRow]]:
+        columns = self._file.current_schema().columns
+        if not columns:
+            return []
+        try:
+            found = self._file.rows(
+                f"SELECT rowid, {column_list(columns)} FROM threads {where}", values
+            )
+        except UnicodeDecodeError:
+            as_bytes = column_list(columns, as_bytes=True)
+            found = self._file.rows(f"SELECT rowid, {as_bytes} FROM threads {where}", values)
+        sections = self._sections() if found else {}
+        return [(row[0], decode_row(row[1:], sections)) for row in found]
+
+    def _sections(self) -> dict[str, Section]:
+        if "thread_sections" not in self._file.schema.tables:
+            return {}
+        names = [row[1] for row in self._file.rows("PRAGMA table_info(thread_sections)")]
+        appearance = "appearance" if "appearance" in names else "NULL"
+        rows = self._file.rows(f"SELECT id, name, {appearance} FROM thread_sections")
+        return {row[0]: Section(id=row[0], name=row[1], appearance=row[2]) for row in rows}
 
     def data_version(self) -> int:
         """Another number whenever somebody else has committed since (our own writes do not count);
         also after ``open`` and the first ``ensure``, which reconnect. 0 without a database."""
-        raise NotImplementedError
+        rows = self._file.rows("PRAGMA data_version")
+        return (self._file.connections << 32) + int(rows[0][0]) if rows else 0
 
     def count(self) -> int:
         """Number of rows."""
-        raise NotImplementedError
+        rows = self._file.rows("SELECT count(*) FROM threads")
+        return int(rows[0][0]) if rows else 0
 
     def max_updated_ms(self) -> int:
         """The newest ``updated_at``; 0 without rows."""
-        raise NotImplementedError
+        column = (
+            "updated_at_ms"
+            if "updated_at_ms" in self._file.current_schema().columns
+            else "updated_at * 1000"
+        )
+        rows = self._file.rows(f"SELECT max({column}) FROM threads")
+        return int(rows[0][0] or 0) if rows else 0
 
     def spawn_parents(self) -> dict[str, str]:
         """Child id to parent id, of every spawn edge."""
-        raise NotImplementedError
+        return dict(self._edges("SELECT child_thread_id, parent_thread_id FROM thread_spawn_edges"))
 
     def children(self, parent_ids: Collection[str]) -> list[str]:
         """Ids that these threads spawned, by edge or by ``source``; direct children only."""
-        raise NotImplementedError
+        parents = msgspec.json.encode(list(parent_ids)).decode()
+        edges = self._edges(
+            "SELECT child_thread_id FROM thread_spawn_edges"
+            " WHERE parent_thread_id IN (SELECT value FROM json_each(?))",
+            [parents],
+        )
+        sources = self._file.rows(
+            "SELECT id FROM threads WHERE source LIKE '{\"subagent\":%' AND CASE json_valid(source)"
+            " WHEN 1 THEN json_extract(source, '$.subagent.thread_spawn.parent_thread_id') END"
+            " IN (SELECT value FROM json_each(?))",
+            [parents],
+        )
+        return list(dict.fromkeys(row[0] for row in [*edges, *sources]))
+
+    def _edges(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        known = "thread_spawn_edges" in self._file.current_schema().tables
+        return self._file.rows(sql, values) if known else []
 
     # Writing: each call is a transaction of its own unless one is open
 
@@ -106,8 +199,8 @@ class StateDb:
 
         Nested use joins the outer transaction.
         """
-        raise NotImplementedError
-        yield
+        with self._file.writing(durable=durable):
+            yield
 
     def write(
         self,
@@ -123,20 +216,117 @@ class StateDb:
         *thread* is the thread after the patch: a missing row is made from it. In an existing row
         only what the patch says changes, plus the rollout path and what the row lacks.
         """
-        raise NotImplementedError
+        with self._file.writing(durable=durable) as database:
+            row = self.read_row(thread.id)
+            if row is None:
+                self._insert(database, thread, path)
+            else:
+                schema = self._file.schema
+                values = state_values.changes(
+                    thread, patch, row, origin=origin, path=path, schema=schema
+                )
+                self._update(database, thread.id, values)
+            self._add_spawn_edge(database, thread)
+            written = self.read_row(thread.id)
+            assert written is not None
+            return written
 
     def insert_if_absent(self, thread: StoredThread, *, path: str) -> bool:
         """Make a row for a thread that has none; whether it did. An existing row is untouched."""
-        raise NotImplementedError
+        with self._file.writing() as database:
+            if database.value("SELECT 1 FROM threads WHERE id = ?", [thread.id]):
+                return False
+            self._insert(database, thread, path)
+            self._add_spawn_edge(database, thread)
+            return True
 
-    def set_archived(self, changes: Iterable[ArchiveChange]) -> list[str]:
+    def _insert(self, database: Database, thread: StoredThread, path: str) -> None:
+        values = state_values.new_row(thread, path=path, schema=self._file.schema)
+        self._make_unique(database, thread.id, values)
+        places = ", ".join("?" * len(values))
+        sql = f"INSERT INTO threads ({', '.join(values)}) VALUES ({places})"
+        database.run(sql, list(values.values()))
+
+    def _update(self, database: Database, thread_id: str, values: dict[str, Any]) -> None:
+        columns = [name for name in values if name in self._file.schema.columns]
+        names = ", ".join(columns)
+        old = database.rows(f"SELECT {names} FROM threads WHERE id = ?", [thread_id])[0]
+        current = dict(zip(columns, old, strict=True))
+        if values.get("updated_at_ms") != current.get("updated_at_ms"):
+            self._make_unique(database, thread_id, values)
+        changed = [name for name in columns if values[name] != current[name]]
+        # Seconds and milliseconds go together: a trigger would derive the one from the other.
+        changed += [n for n in columns if f"{n}_ms" in changed and n not in changed]
+        changed += [n for n in columns if n.removesuffix("_ms") in changed and n not in changed]
+        if changed:
+            places = ", ".join(f"{name} = ?" for name in changed)
+            new = [values[name] for name in changed]
+            database.run(f"UPDATE threads SET {places} WHERE id = ?", [*new, thread_id])
+
+    def _make_unique(self, database: Database, thread_id: str, values: dict[str, Any]) -> None:
+        """Move ``updated_at`` to the next free millisecond: Codex 0.131 pages by it alone and
+        skips threads that share one."""
+        if "updated_at_ms" not in self._file.schema.columns:
+            return
+        wanted = free = values["updated_at_ms"]
+        sql = (
+            "SELECT updated_at_ms FROM threads WHERE updated_at_ms >= ? AND id <> ?"
+            " ORDER BY updated_at_ms LIMIT 100"
+        )
+        while True:
+            taken = [row[0] for row in database.rows(sql, [free, thread_id])]
+            for ms in taken:
+                free += ms == free
+            if len(taken) < 100 or taken[-1] > free:
+                break
+        if free != wanted:
+            values.update(updated_at=free // 1000, updated_at_ms=free)
+
+    def _add_spawn_edge(self, database: Database, thread: StoredThread) -> None:
+        parent = try_thread_id(source_parent(thread.source) or "")
+        if parent is not None and "thread_spawn_edges" in self._file.schema.tables:
+            database.run(
+                "INSERT OR IGNORE INTO thread_spawn_edges"
+                " (parent_thread_id, child_thread_id, status) VALUES (?, ?, 'open')",
+                [parent, thread.id],
+            )
+
+    def set_archived(self, changes: Iterable[ArchiveChange], *, durable: bool = False) -> list[str]:
         """Archive or unarchive; the ids that have a row."""
-        raise NotImplementedError
+        with self._file.writing(durable=durable) as database:
+            return [change.thread_id for change in changes if _set_archived(database, change)]
 
     def set_rollout_path(self, thread_id: str, *, old: str, new: str) -> bool:
         """Point a row elsewhere if it still says *old*; whether it did."""
-        raise NotImplementedError
+        sql = "UPDATE threads SET rollout_path = ? WHERE id = ? AND rollout_path = ?"
+        with self._file.writing() as database:
+            return database.run(sql, [state_values.storable(new), thread_id, old]) > 0
 
-    def delete(self, thread_ids: Collection[str]) -> None:
+    def delete(self, thread_ids: Collection[str], *, durable: bool = False) -> None:
         """Remove the threads from every table that is keyed on them."""
-        raise NotImplementedError
+        keys = [(thread_id,) for thread_id in thread_ids]
+        if not self.exists:
+            return
+        with self._file.writing(durable=durable) as database:
+            for table in _KEYED_TABLES:
+                if table in self._file.schema.tables:
+                    database.run_many(f"DELETE FROM {table} WHERE thread_id = ?", keys)
+            if "thread_spawn_edges" in self._file.schema.tables:
+                database.run_many(
+                    "DELETE FROM thread_spawn_edges"
+                    " WHERE ?1 IN (parent_thread_id, child_thread_id)",
+                    keys,
+                )
+            database.run_many("DELETE FROM threads WHERE id = ?", keys)
+
+
+def _set_archived(database: Database, change: ArchiveChange) -> bool:
+    moment = change.archived_at
+    values = [
+        state_values.storable(change.rollout_path),
+        int(moment is not None),
+        None if moment is None else to_ms(moment) // 1000,
+        change.thread_id,
+    ]
+    sql = "UPDATE threads SET rollout_path = ?, archived = ?, archived_at = ? WHERE id = ?"
+    return database.run(sql, values) > 0
