@@ -28,7 +28,7 @@ from threadstore.metadata import GitInfo, StoredThread, TokenUsage, source_paren
 from threadstore.stores.local.derive import Derived
 from threadstore.stores.local.state_rows import StateRow
 
-__all__ = ["explicit_name", "merge", "rebase"]
+__all__ = ["adopt", "explicit_name", "merge", "rebase", "settle"]
 
 _TEXTS: Final = ("preview", "first_user_message", "title")
 _HEADER_FACTS: Final = (
@@ -44,6 +44,7 @@ _HEADER_FACTS: Final = (
     "model_provider",
 )
 _ROW_ONLY: Final = ("section", "section_position", "project_id", "daybreak_enabled")
+_OTHERS_SAY: Final = ("name", "rollout_path", "archived_at", "section_entered_at")
 _SETTINGS: Final = ("model", "reasoning_effort", "approval_mode")
 
 
@@ -118,6 +119,28 @@ def rebase(base: StoredThread, ours: StoredThread, theirs: StoredThread) -> Stor
     if theirs.archived_at and ours.archived_at and ours.archived_at != base.archived_at:
         kept["archived_at"] = ours.archived_at  # rows know it to the second, files not at all
     return msgspec.structs.replace(theirs, **kept)
+
+
+def adopt(ours: StoredThread, theirs: StoredThread) -> StoredThread:
+    """*theirs*, merged now, completed with what a writer of ours had noted before it broke off.
+
+    Texts are said once and stay; for all else the log may have gone on since.
+    """
+    kept = {
+        field: mine
+        for field in (*_TEXTS, *_HEADER_FACTS, "token_usage", "model", "git")
+        if (mine := getattr(ours, field)) and (field in _TEXTS or not getattr(theirs, field))
+    }
+    kept["updated_at"] = max(ours.updated_at, theirs.updated_at)
+    kept["recency_at"] = max(ours.recency_at, theirs.recency_at)
+    return msgspec.structs.replace(theirs, **kept)
+
+
+def settle(ours: StoredThread, theirs: StoredThread) -> StoredThread:
+    """What a writer of ours has left (*ours*), where the file lies now and with what only others
+    say: the name that another program may have given meanwhile, the thread's place in lists."""
+    kept = {field: getattr(theirs, field) for field in (*_OTHERS_SAY, *_ROW_ONLY)}
+    return msgspec.structs.replace(ours, **kept)
 
 
 def _history_mode(derived: Derived, thread: StoredThread, row: StateRow | None) -> str:

@@ -1,0 +1,452 @@
+"""Keeping our list index in step with files, rows and names, whoever changes them.
+
+The index holds for each thread what its file says (``Derived``), the result of merging that with
+row and name, and the record that readers get: the same result plus what this program has written
+since and no other place can hold (see :func:`~threadstore.stores.local.merge.rebase`).
+
+Nothing here writes to a file of Codex. What cannot be read is kept in ``problems``, never raised.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator
+from itertools import islice
+from typing import Final, TypeVar
+
+import msgspec
+
+from threadstore.clock import Clock
+from threadstore.errors import Conflict
+from threadstore.metadata import StoredThread
+from threadstore.queries import ThreadQuery
+from threadstore.stores.local.derive import Derived, derive
+from threadstore.stores.local.index_db import IndexDb, IndexedFile
+from threadstore.stores.local.lineage import current_rollout, resolve_lineage
+from threadstore.stores.local.merge import adopt, merge, rebase, settle
+from threadstore.stores.local.paths import (
+    Home,
+    RolloutFile,
+    find_by_id,
+    find_rollout,
+    parse_rollout_name,
+    scan,
+    stat_rollout,
+)
+from threadstore.stores.local.state_db import StateDb
+from threadstore.stores.local.state_rows import StateRow
+from threadstore.stores.local.watches import FolderWatch, NameWatch, RowWatch
+
+__all__ = ["MISSING", "IndexSync", "choose_file"]
+
+T = TypeVar("T")
+
+MISSING: Final = "the file is missing"
+"""``problem`` of a file that was there, and whose thread has a row or a name still."""
+_BATCH: Final = 64
+
+
+class _Entry(msgspec.Struct, frozen=True, gc=False):
+    """What is stored with a thread."""
+
+    derived: Derived
+    merged: StoredThread
+
+
+_encode: Final = msgspec.json.Encoder().encode
+_decode: Final = msgspec.json.Decoder(_Entry).decode
+
+
+class IndexSync:
+    """Fills the index and keeps it right. Everything here blocks; safe from several threads.
+
+    Threads for which *is_live* holds belong to their writer and are left alone.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        state: StateDb | None,
+        index: IndexDb,
+        *,
+        default_provider: str,
+        clock: Clock,
+        refresh_interval: float = 1.0,
+        is_live: Callable[[str], bool] = lambda _thread_id: False,
+    ) -> None:
+        self._home = home
+        self._index = index
+        self._default_provider = default_provider
+        self._clock = clock
+        self._interval = refresh_interval
+        self._is_live = is_live
+        self._names = NameWatch(home, index)
+        self._rows = RowWatch(state, index)
+        self._folders = FolderWatch((home.sessions, home.archived))
+        self._refreshing = threading.Lock()
+        self._lock = threading.RLock()
+        self._generation: int | None = None
+        self._looked_at: float | None = None
+        self._known: dict[str, IndexedFile] = {}
+        self._owned: dict[str, set[str]] = {}
+        self._rollouts: dict[str, str] | None = None
+        self.problems: dict[str, str] = {}
+        """Folders that could not be read, with the reason."""
+
+    # Asking
+
+    def due(self) -> bool:
+        """Whether a list would be out of date. Asks the system, but reads no file."""
+        return (
+            self._generation != self._index.generation
+            or self._overdue()
+            or self._names.changed()
+            or self._rows.changed()
+            or self._folders.changed()
+        )
+
+    def refresh(
+        self, *, force: bool = False, on_progress: Callable[[int, int], None] | None = None
+    ) -> None:
+        """Bring the whole index up to date.
+
+        New, moved and deleted files, names and rows are noticed at once; files that grew when
+        *force*, or if the last look at all of them is *refresh_interval* seconds ago. *on_progress*
+        is told how many of the changed files are done.
+        """
+        with self._refreshing:
+            self._load()
+            every = force or self._overdue()
+            self._names.update()
+            self._rows.update(every=every)
+            if every or self._folders.changed():
+                self._look_at_files(on_progress)
+                self._looked_at = self._clock.monotonic()
+            self._merge_changed()
+
+    def refresh_thread(self, thread_id: str) -> StoredThread | None:
+        """One thread as it is at this moment; ``None`` if it has no file."""
+        if self._is_live(thread_id):
+            return self._index.get(thread_id)
+        with self._lock:
+            self._load()
+            self._names.update()
+            file = self._locate(thread_id)
+        if file is None:
+            self.refresh()  # its file may have the name of another thread
+            with self._lock:
+                file = self._locate(thread_id)
+        with self._lock:
+            if file is None:
+                self._index.remove([thread_id])
+                return None
+            return self._index_thread(thread_id, file)
+
+    def settle(self, thread: StoredThread) -> None:
+        """A writer of ours has let *thread* go in this state: what its file says now is no news."""
+        file = stat_rollout(self._home, thread.rollout_path or "")
+        if file is None:
+            return
+        with self._lock:
+            self._load()
+            self._names.update()
+            try:
+                derived = derive(file, self._find_rollout)
+            except FileNotFoundError:
+                return
+            self._note(derived)
+            if derived.thread is not None and derived.thread.id == thread.id:
+                merged = self._merge(derived, self._rows.row(thread.id))
+                self._store(derived, merged, settle(thread, merged))
+
+    def check_unreferenced(self, thread_ids: Collection[str]) -> None:
+        """Conflict if the history of a thread outside *thread_ids* stands on one of them."""
+        for thread in self._all_threads():
+            if (
+                thread.id in thread_ids
+                or thread.history_mode != "paginated"
+                or thread.rollout_path is None
+            ):
+                continue
+            for owner in self._owners(thread.rollout_path):
+                if owner in thread_ids:
+                    raise Conflict(
+                        f"the history of thread {thread.id} stands on thread {owner}",
+                        hint="delete the fork first",
+                    )
+
+    # Files
+
+    def files_of(self, thread_id: str) -> list[RolloutFile]:
+        """The files that are known to belong to a thread, as they are now."""
+        paths = sorted(self._owned.get(thread_id, ()))
+        return [file for path in paths if (file := stat_rollout(self._home, path)) is not None]
+
+    def _load(self) -> None:
+        """Start again from what the index says, if it is another one."""
+        with self._lock:
+            generation = self._index.generation
+            if generation == self._generation:
+                return
+            self._known = self._index.files()
+            self._owned = {}
+            for file in self._known.values():
+                if file.thread_id is not None and file.problem != MISSING:
+                    self._owned.setdefault(file.thread_id, set()).add(file.path)
+            self._names.reset()
+            self._rows.reset()
+            self._looked_at = None
+            self._generation = generation
+
+    def _overdue(self) -> bool:
+        last = self._looked_at
+        return last is None or self._clock.monotonic() - last >= self._interval
+
+    def _look_at_files(self, on_progress: Callable[[int, int], None] | None) -> None:
+        found: dict[str, RolloutFile] = {}
+        self.problems = {}
+
+        def look() -> Iterator[str]:
+            for file in scan(self._home, self._note_problem):
+                found[file.path] = file
+                yield os.path.dirname(file.path)
+
+        self._folders.look(look)
+        self._rollouts = {
+            file.name.rollout_id: file.path for file in found.values() if file.name is not None
+        }
+        changed = [file for file in found.values() if self._is_news(file)]
+        gone = [path for path in self._known if path not in found and not self._is_hidden(path)]
+        try:
+            self._forget(gone)
+            for done, batch in _batches(changed):
+                self._index_files(batch)
+                if on_progress is not None:
+                    on_progress(done, len(changed))
+        finally:
+            self._rollouts = None
+
+    def _note_problem(self, folder: str, error: OSError) -> None:
+        self.problems[folder] = os.strerror(error.errno) if error.errno else str(error)
+
+    def _is_hidden(self, path: str) -> bool:
+        """Whether a file may well be there, in a folder that cannot be read just now."""
+        return any(path.startswith(f"{folder}/") for folder in self.problems)
+
+    def _is_news(self, file: RolloutFile) -> bool:
+        known = self._known.get(file.path)
+        if known is None or known.problem == MISSING:
+            return True
+        return (known.size, known.mtime_ns, known.inode, known.archived) != (
+            file.size,
+            file.mtime_ns,
+            file.inode,
+            file.archived,
+        )
+
+    def _index_files(self, files: Iterable[RolloutFile]) -> None:
+        read: list[Derived] = []
+        for file in files:
+            if file.name is not None and self._is_live(file.name.thread_id):
+                continue
+            try:
+                read.append(derive(file, self._find_rollout))
+            except FileNotFoundError:
+                continue
+        with self._lock, self._index.transaction():
+            for derived in read:
+                previous = self._note(derived)
+                if derived.thread is not None:
+                    self._settle_owner(derived.thread.id, derived)
+                if previous is not None and (
+                    derived.thread is None or previous != derived.thread.id
+                ):
+                    self._settle_owner(previous, None)
+
+    def _note(self, derived: Derived) -> str | None:
+        """Enter a file; the thread it belonged to before."""
+        known = self._known.get(derived.path)
+        thread_id = derived.thread.id if derived.thread is not None else None
+        file = IndexedFile(
+            path=derived.path,
+            thread_id=thread_id,
+            size=derived.size,
+            mtime_ns=derived.mtime_ns,
+            inode=derived.inode,
+            archived=derived.archived,
+            problem=derived.problem,
+        )
+        if file != known:
+            self._index.set_file(file)
+            self._known[file.path] = file
+        previous = known.thread_id if known is not None else None
+        if previous is not None and previous != thread_id:
+            self._owned.get(previous, set()).discard(file.path)
+        if thread_id is not None:
+            self._owned.setdefault(thread_id, set()).add(file.path)
+        return previous
+
+    def _forget(self, paths: Iterable[str]) -> None:
+        with self._lock, self._index.transaction():
+            for path in paths:
+                known = self._known[path]
+                owner = known.thread_id
+                if owner is not None and self._is_live(owner):
+                    continue
+                if owner is not None:
+                    self._owned.get(owner, set()).discard(path)
+                if owner is None or self._owned.get(owner) or self._is_deleted(owner):
+                    self._index.forget_file(path)
+                    del self._known[path]
+                elif known.problem != MISSING:
+                    self._known[path] = msgspec.structs.replace(known, problem=MISSING)
+                    self._index.set_file(self._known[path])
+                if owner is not None:
+                    self._settle_owner(owner, None)
+
+    def _is_deleted(self, thread_id: str) -> bool:
+        """Whether nobody speaks of a thread without files any more."""
+        if self._names.names.get(thread_id):
+            return False
+        return self._rows.readable and self._rows.row(thread_id) is None
+
+    def _locate(self, thread_id: str) -> RolloutFile | None:
+        """The file that stands for a thread at this moment."""
+        row = self._rows.row(thread_id)
+        files = self.files_of(thread_id)
+        wanted = os.path.basename(row.rollout_path) if row is not None else None
+        if not files or (wanted and all(os.path.basename(f.path) != wanted for f in files)):
+            known = {file.path for file in files}
+            files += [file for file in find_by_id(self._home, thread_id) if file.path not in known]
+        return choose_file(thread_id, files, row)
+
+    def _find_rollout(self, rollout_id: str) -> str | None:
+        if self._rollouts is not None:
+            return self._rollouts.get(rollout_id)
+        return find_rollout(self._home, rollout_id)
+
+    def _owners(self, path: str) -> Iterator[str]:
+        """The threads on whose rollouts a rollout stands."""
+        try:
+            segments = resolve_lineage(path, self._find_rollout).segments
+        except OSError:
+            return
+        for segment in segments:
+            name = parse_rollout_name(os.path.basename(segment.path))
+            if name is not None:
+                yield name.thread_id
+
+    # Threads
+
+    def _all_threads(self) -> Iterator[StoredThread]:
+        cursor: str | None = None
+        while True:
+            page = self._index.page(ThreadQuery(archived=None, limit=1000, cursor=cursor))
+            yield from page.items
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    def _settle_owner(self, thread_id: str, fresh: Derived | None) -> None:
+        """Enter a thread after one of its files came, changed or went."""
+        if self._is_live(thread_id):
+            return
+        row = self._rows.row(thread_id)
+        if fresh is not None and self._owned.get(thread_id) == {fresh.path}:
+            self._enter(fresh, row)
+            return
+        file = choose_file(thread_id, self.files_of(thread_id), row)
+        if file is None:
+            self._index.remove([thread_id])
+        elif fresh is not None and fresh.describes(file):
+            self._enter(fresh, row)
+        else:
+            self._index_thread(thread_id, file)
+
+    def _index_thread(self, thread_id: str, file: RolloutFile) -> StoredThread | None:
+        """Enter a thread whose file is *file*, reading that only if it has changed."""
+        data = self._index.derived(thread_id)
+        entry = _decode(data) if data is not None else None
+        if entry is not None and entry.derived.describes(file) and not entry.derived.incomplete:
+            derived = entry.derived
+        else:
+            try:
+                derived = derive(file, self._find_rollout)
+            except FileNotFoundError:
+                return None
+            self._note(derived)
+        if derived.thread is None or derived.thread.id != thread_id:
+            return None
+        return self._enter(derived, self._rows.row(thread_id), entry)
+
+    def _enter(
+        self, derived: Derived, row: StateRow | None, entry: _Entry | None = None
+    ) -> StoredThread | None:
+        assert derived.thread is not None
+        thread_id = derived.thread.id
+        if not derived.lines and row is None:
+            self._index.remove([thread_id])  # nothing but an empty file: no history, no thread
+            return None
+        merged = self._merge(derived, row)
+        ours = self._index.get(thread_id)
+        if ours is None:
+            return self._store(derived, merged, merged)
+        if entry is None:
+            data = self._index.derived(thread_id)
+            entry = _decode(data) if data is not None else None
+        if entry is None:
+            return self._store(derived, merged, adopt(ours, merged))
+        record = rebase(entry.merged, ours, merged)
+        if record == ours and merged == entry.merged and derived is entry.derived:
+            return ours
+        return self._store(derived, merged, record)
+
+    def _merge(self, derived: Derived, row: StateRow | None) -> StoredThread:
+        assert derived.thread is not None
+        thread_id = derived.thread.id
+        name = self._names.names.get(thread_id)
+        merged = merge(derived, row, name, default_provider=self._default_provider)
+        parent = self._rows.parents.get(thread_id)
+        if parent is not None and merged.parent_thread_id is None:
+            merged = msgspec.structs.replace(merged, parent_thread_id=parent)
+        return merged
+
+    def _store(self, derived: Derived, merged: StoredThread, record: StoredThread) -> StoredThread:
+        self._index.upsert(record, derived=_encode(_Entry(derived, merged)))
+        return record
+
+    def _merge_changed(self) -> None:
+        """Merge the threads again whose row or name has changed."""
+        with self._lock:
+            changed = self._rows.changed_ids | self._names.changed_ids
+            self._rows.changed_ids, self._names.changed_ids = set(), set()
+        for _, batch in _batches(sorted(changed & self._owned.keys())):
+            with self._lock, self._index.transaction():
+                for thread_id in batch:
+                    self._settle_owner(thread_id, None)
+
+
+def choose_file(
+    thread_id: str, files: Collection[RolloutFile], row: StateRow | None
+) -> RolloutFile | None:
+    """The file that stands for a thread: one that bears its name before a renamed copy, the one
+    its row names (in whichever folder it is now), an active one before an archived one."""
+    if len(files) > 1:
+        named = [file for file in files if file.name and file.name.thread_id == thread_id]
+        files = named or files
+    preferred: str | None = None
+    if row is not None and len(files) > 1:
+        wanted = os.path.basename(row.rollout_path)
+        same = [file for file in files if os.path.basename(file.path) == wanted]
+        preferred = min(same, key=lambda file: file.archived).path if same else None
+    return current_rollout(files, preferred)
+
+
+def _batches(things: Collection[T]) -> Iterator[tuple[int, list[T]]]:
+    """Portions, with the number of things done when the portion is."""
+    rest = iter(things)
+    done = 0
+    while batch := list(islice(rest, _BATCH)):
+        done += len(batch)
+        yield done, batch

@@ -1,0 +1,200 @@
+"""Noticing what other programs change: names, rows and folders. Cheap questions, exact answers.
+
+What was last seen of names and rows is remembered in the index, so that a new process does not
+merge every thread again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import msgspec
+
+from threadstore.errors import StoreUnavailable
+from threadstore.stores.local import name_index
+from threadstore.stores.local.index_db import IndexDb
+from threadstore.stores.local.paths import Home
+from threadstore.stores.local.state_db import StateDb
+from threadstore.stores.local.state_rows import StateRow
+
+__all__ = ["FolderWatch", "NameWatch", "RowWatch"]
+
+_Marks = dict[str, str]
+_decode_marks: Final = msgspec.json.Decoder(_Marks).decode
+_NAMES_KEY: Final = "seen_names"
+_ROWS_KEY: Final = "seen_rows"
+
+
+class NameWatch:
+    """The name index as it is now, and which ids it has changed for."""
+
+    def __init__(self, home: Home, index: IndexDb) -> None:
+        self._home = home
+        self._index = index
+        self._mark: name_index.Fingerprint | None = None
+        self._loaded = False
+        self.names: dict[str, str] = {}
+        self.changed_ids: set[str] = set()
+        self.problem: str | None = None
+
+    def reset(self) -> None:
+        """Start again from what the index remembers."""
+        self.names = _remembered(self._index, _NAMES_KEY)
+        self.changed_ids.clear()
+        self._loaded = False
+
+    def changed(self) -> bool:
+        """Whether the file is another one than the one last read."""
+        return not self._loaded or name_index.fingerprint(self._home) != self._mark
+
+    def update(self) -> None:
+        """Read the file if it has changed."""
+        if not self.changed():
+            return
+        try:
+            loaded = name_index.load(self._home)
+        except StoreUnavailable as error:
+            self.problem = str(error)
+            self._mark, self._loaded = name_index.fingerprint(self._home), True
+            return
+        changed = _changes(self.names, loaded.names)
+        self.changed_ids |= changed
+        self.names, self.problem = loaded.names, None
+        self._mark, self._loaded = loaded.fingerprint, True
+        if changed:
+            _remember(self._index, _NAMES_KEY, self.names)
+
+
+class RowWatch:
+    """Which rows of Codex's database have changed."""
+
+    def __init__(self, state: StateDb | None, index: IndexDb) -> None:
+        self._state = state
+        self._index = index
+        self._version: int | None = None
+        self._newest = 0
+        self._complete = False
+        self._digests: _Marks = {}
+        self.changed_ids: set[str] = set()
+        self.parents: dict[str, str] = {}
+        self.problem: str | None = None
+
+    def reset(self) -> None:
+        """Start again from what the index remembers."""
+        self._digests = _remembered(self._index, _ROWS_KEY)
+        self.changed_ids.clear()
+        self._version, self._complete = None, False
+
+    def changed(self) -> bool:
+        """Whether anybody else has committed since rows were last read."""
+        if self._state is None:
+            return False
+        try:
+            return self._state.data_version() != self._version
+        except StoreUnavailable as error:
+            self.problem = str(error)
+            return False
+
+    def update(self, *, every: bool) -> None:
+        """Read rows if somebody has committed: those that were updated since, or *every* one
+        (Codex edits some columns without a new time)."""
+        if self._state is None or not (self.changed() or (every and not self._complete)):
+            return
+        every = every or self._version is None
+        try:
+            self._version = self._state.data_version()
+            self._read(self._state, every=every)
+            self.parents = self._state.spawn_parents()
+        except StoreUnavailable as error:
+            self.problem = str(error)
+        else:
+            self._complete, self.problem = every, None
+
+    def _read(self, state: StateDb, *, every: bool) -> None:
+        rows = state.read_rows(since_updated_ms=None if every else self._newest)
+        found: _Marks = {}
+        for row in rows:
+            found[row.id] = _digest(row)
+            self._newest = max(self._newest, row.updated_at_ms)
+        if not every:
+            every = len(self._digests.keys() | found.keys()) != state.count()
+            if every:  # rows came in with an old time, or went
+                self._read(state, every=True)
+                return
+            found = self._digests | found
+        changed = _changes(self._digests, found)
+        self.changed_ids |= changed
+        self._digests = found
+        if changed:
+            _remember(self._index, _ROWS_KEY, found)
+
+    def row(self, thread_id: str) -> StateRow | None:
+        """The thread's row as it is now; ``None`` also while rows cannot be read."""
+        if self._state is None:
+            return None
+        try:
+            return self._state.read_row(thread_id)
+        except StoreUnavailable as error:
+            self.problem = str(error)
+            return None
+
+    @property
+    def readable(self) -> bool:
+        """Whether a missing row means that there is none."""
+        return self._state is not None and self._state.readable and self.problem is None
+
+
+class FolderWatch:
+    """Folders whose entries matter: a new, moved or deleted file changes its folder's time."""
+
+    def __init__(self, roots: Iterable[str]) -> None:
+        self._roots = tuple(roots)
+        self._marks: dict[str, int | None] = {}
+
+    def changed(self) -> bool:
+        """Whether any known folder has another time than at :meth:`look`."""
+        return any(_folder_time(folder) != mark for folder, mark in self._marks.items())
+
+    def look(self, scan: Callable[[], Iterable[str]]) -> None:
+        """Note the folders' times and then *scan*, which gives the folders that hold files."""
+        known = self._roots if not self._marks else tuple(self._marks)
+        before = {folder: _folder_time(folder) for folder in known}
+        wanted = set(self._roots)
+        for folder in scan():
+            while folder not in wanted:
+                wanted.add(folder)
+                folder = os.path.dirname(folder)
+        self._marks = {
+            folder: before[folder] if folder in before else _folder_time(folder)
+            for folder in wanted
+        }
+
+
+def _folder_time(folder: str) -> int | None:
+    try:
+        return os.stat(folder).st_mtime_ns
+    except OSError:
+        return None
+
+
+def _digest(row: StateRow) -> str:
+    return hashlib.blake2b(msgspec.json.encode(row), digest_size=8).hexdigest()
+
+
+def _changes(before: dict[str, str], after: dict[str, str]) -> set[str]:
+    return {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
+
+
+def _remembered(index: IndexDb, key: str) -> _Marks:
+    text = index.meta(key)
+    try:
+        return _decode_marks(text) if text else {}
+    except msgspec.MsgspecError:
+        return {}
+
+
+def _remember(index: IndexDb, key: str, marks: _Marks) -> None:
+    index.set_meta(key, msgspec.json.encode(marks).decode())
