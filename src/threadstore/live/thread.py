@@ -142,6 +142,11 @@ class LiveThread:
         """Whether it was shut down or discarded."""
         return self._closed
 
+    async def is_live(self) -> bool:
+        """Whether it is open once all calls made before have ended."""
+        async with self._lock:
+            return not self._closed
+
     async def read(self) -> StoredThread:
         """The thread's metadata."""
         return await self._store.read_thread(self.id)

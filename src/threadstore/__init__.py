@@ -1,0 +1,139 @@
+"""Durable conversation threads for AI agents, on disk compatible with OpenAI Codex.
+
+History creates a thread; metadata describes it. Start with :func:`open_store`, then
+:class:`ThreadManager` for many threads or :class:`LiveThread` for one.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from threadstore.version import VERSION
+
+if TYPE_CHECKING:
+    from threadstore.clock import Clock, SystemClock
+    from threadstore.config import LocalStoreConfig, MemoryStoreConfig
+    from threadstore.errors import (
+        Conflict,
+        CorruptHistory,
+        InvalidRequest,
+        StoreUnavailable,
+        ThreadNotFound,
+        ThreadStoreError,
+        Unsupported,
+    )
+    from threadstore.factory import open_store
+    from threadstore.history.items import DamagedLine, History, RolloutItem
+    from threadstore.history.turns import StoredTurn, TurnError, build_turns
+    from threadstore.live import EphemeralThread, LiveThread
+    from threadstore.manager import ThreadManager
+    from threadstore.metadata import (
+        UNSET,
+        GitInfo,
+        GitInfoPatch,
+        HistoryBase,
+        MetadataOrigin,
+        NewThread,
+        Section,
+        StoredThread,
+        ThreadMetadataPatch,
+        TokenUsage,
+    )
+    from threadstore.queries import ItemPage, SortKey, ThreadPage, ThreadQuery, TurnPage
+    from threadstore.store import AppendReceipt, Capabilities, Durability, Finding, ThreadStore
+
+__all__ = [
+    "UNSET",
+    "AppendReceipt",
+    "Capabilities",
+    "Clock",
+    "Conflict",
+    "CorruptHistory",
+    "DamagedLine",
+    "Durability",
+    "EphemeralThread",
+    "Finding",
+    "GitInfo",
+    "GitInfoPatch",
+    "History",
+    "HistoryBase",
+    "InvalidRequest",
+    "ItemPage",
+    "LiveThread",
+    "LocalStoreConfig",
+    "MemoryStoreConfig",
+    "MetadataOrigin",
+    "NewThread",
+    "RolloutItem",
+    "Section",
+    "SortKey",
+    "StoreUnavailable",
+    "StoredThread",
+    "StoredTurn",
+    "SystemClock",
+    "ThreadManager",
+    "ThreadMetadataPatch",
+    "ThreadNotFound",
+    "ThreadPage",
+    "ThreadQuery",
+    "ThreadStore",
+    "ThreadStoreError",
+    "TokenUsage",
+    "TurnError",
+    "TurnPage",
+    "Unsupported",
+    "__version__",
+    "build_turns",
+    "open_store",
+]
+
+__version__ = VERSION
+
+# Where the names come from. Each is imported when it is first used: `import threadstore` itself,
+# and a face that needs three of the names, pay for nothing else.
+_HOMES = {
+    "clock": ("Clock", "SystemClock"),
+    "config": ("LocalStoreConfig", "MemoryStoreConfig"),
+    "errors": (
+        "Conflict",
+        "CorruptHistory",
+        "InvalidRequest",
+        "StoreUnavailable",
+        "ThreadNotFound",
+        "ThreadStoreError",
+        "Unsupported",
+    ),
+    "factory": ("open_store",),
+    "history.items": ("DamagedLine", "History", "RolloutItem"),
+    "history.turns": ("StoredTurn", "TurnError", "build_turns"),
+    "live": ("EphemeralThread", "LiveThread"),
+    "manager": ("ThreadManager",),
+    "metadata": (
+        "UNSET",
+        "GitInfo",
+        "GitInfoPatch",
+        "HistoryBase",
+        "MetadataOrigin",
+        "NewThread",
+        "Section",
+        "StoredThread",
+        "ThreadMetadataPatch",
+        "TokenUsage",
+    ),
+    "queries": ("ItemPage", "SortKey", "ThreadPage", "ThreadQuery", "TurnPage"),
+    "store": ("AppendReceipt", "Capabilities", "Durability", "Finding", "ThreadStore"),
+}
+_MODULES = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    module = _MODULES.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -1,0 +1,94 @@
+"""URLs to stores: the only module that names concrete stores."""
+
+from __future__ import annotations
+
+import os.path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import msgspec
+
+from threadstore.config import LocalStoreConfig, MemoryStoreConfig
+from threadstore.errors import InvalidRequest, Unsupported
+
+if TYPE_CHECKING:
+    from threadstore.clock import Clock
+    from threadstore.store import ThreadStore
+
+__all__ = ["open_store"]
+
+Config = TypeVar("Config", LocalStoreConfig, MemoryStoreConfig)
+
+_SCHEMES: Final = "memory:, local:/absolute/path[?sqlite_home=/absolute/path]"
+
+
+def open_store(url: str, *, clock: Clock | None = None, **options: Any) -> ThreadStore:
+    """The store that *url* names, as an async context manager: ``async with open_store(url)``.
+
+    ``memory:`` keeps threads in this object; ``local:/absolute/path`` in a Codex home. *options*
+    are the fields of the store's configuration (``threadstore.config``); what the URL says after
+    ``?`` wins over them, and ``None`` means unset. The path is taken as it stands.
+
+    Nothing is opened or created before the context is entered. Raises :class:`InvalidRequest` for
+    a URL or an option that makes no sense, :class:`Unsupported` for a store still to come.
+    """
+    scheme, colon, rest = url.partition(":")
+    if colon and scheme == "memory":
+        return _memory(url, rest, clock, options)
+    if colon and scheme == "local":
+        return _local(url, rest, clock, options)
+    if colon and scheme in ("postgresql", "postgres"):
+        raise Unsupported(
+            "postgresql", hint="the PostgreSQL store comes with a later release; use local: now"
+        )
+    raise InvalidRequest(f"unknown store URL: {url!r}", hint=f"known URLs: {_SCHEMES}")
+
+
+def _memory(url: str, rest: str, clock: Clock | None, options: dict[str, Any]) -> ThreadStore:
+    path, query = _split(url, rest)
+    if path:
+        raise InvalidRequest(f"a memory store has no path: {url!r}", hint="use memory:")
+    from threadstore.stores.memory import MemoryThreadStore
+
+    return MemoryThreadStore(_config(MemoryStoreConfig, {**options, **query}), clock=clock)
+
+
+def _local(url: str, rest: str, clock: Clock | None, options: dict[str, Any]) -> ThreadStore:
+    path, query = _split(url, rest)
+    path = path.removeprefix("//")  # local:///home/ada/.codex
+    if not os.path.isabs(path):
+        problem = "needs an absolute path" if path else "needs a path"
+        raise InvalidRequest(
+            f"a local store {problem}: {url!r}", hint="for example local:/home/ada/.codex"
+        )
+    config = _config(LocalStoreConfig, {**options, **query, "home": os.path.normpath(path)})
+    if config.sqlite_home is not None and not os.path.isabs(config.sqlite_home):
+        raise InvalidRequest(f"sqlite_home must be an absolute path: {config.sqlite_home!r}")
+    from threadstore.stores.local.store import LocalThreadStore
+
+    return LocalThreadStore(config, clock=clock)
+
+
+def _split(url: str, rest: str) -> tuple[str, dict[str, str]]:
+    """The path and the options of a URL without its scheme."""
+    path, _, text = rest.partition("?")
+    options: dict[str, str] = {}
+    for pair in filter(None, text.split("&")):
+        option, equals, value = pair.partition("=")
+        if not equals or not value or option in options:
+            raise InvalidRequest(f"not an option of the form name=value: {pair!r} in {url!r}")
+        options[option] = value
+    return path, options
+
+
+def _config(kind: type[Config], options: dict[str, Any]) -> Config:
+    given = {option: value for option, value in options.items() if value is not None}
+    unknown = sorted(given.keys() - set(kind.__struct_fields__))
+    if unknown:
+        raise InvalidRequest(
+            f"unknown store option: {', '.join(unknown)}",
+            hint=f"known options: {', '.join(kind.__struct_fields__)}",
+        )
+    try:
+        return msgspec.convert(given, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(f"store options: {error}") from error

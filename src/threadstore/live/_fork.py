@@ -1,0 +1,119 @@
+"""Forks: a new thread that continues the history of another, by reference or by copy."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, suppress
+from typing import TYPE_CHECKING, cast
+
+import msgspec
+
+from threadstore.errors import InvalidRequest, ThreadStoreError
+from threadstore.history.header import read_header
+from threadstore.history.items import RolloutItem
+from threadstore.history.turns import build_turns
+from threadstore.live.thread import LiveThread
+from threadstore.metadata import HistoryBase, NewThread, ThreadMetadataPatch, is_subagent
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from threadstore.clock import Clock
+    from threadstore.history.turns import OpenStatus
+    from threadstore.metadata import HistoryMode, StoredThread
+    from threadstore.store import ThreadStore
+
+__all__ = ["ForkPoint", "fork_thread"]
+
+
+class ForkPoint(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the fork leaves its source; the end of the history if neither is given."""
+
+    through_turn: str | None = None
+    """Id of the last turn that it takes over."""
+    before_turn: str | None = None
+    """Id of the first turn that it does not take over."""
+
+
+async def fork_thread(
+    store: ThreadStore,
+    source: LiveThread | str,
+    new: NewThread | None,
+    point: ForkPoint,
+    *,
+    new_id: str,
+    cwd: str | None,
+    clock: Clock,
+) -> LiveThread:
+    """Fork *source*, a live thread or the id of a cold one; see ``ThreadManager.fork``."""
+    if isinstance(source, LiveThread):
+        await source.flush()
+    source_id = source if isinstance(source, str) else source.id
+    stored = await store.read_thread(source_id)
+    entries = [entry async for entry in store.iter_history(source_id)]
+    items = [entry for entry in entries if isinstance(entry, RolloutItem)]
+    if not items:
+        raise InvalidRequest(f"thread {source_id} has no history to fork")
+    open_status: OpenStatus = "interrupted" if isinstance(source, str) else "in_progress"
+    end = _end(items, entries[-1].position or 0, point, open_status)
+    items = [item for item in items if (item.position or 0) <= end]
+    by_reference = store.capabilities.fork_by_reference
+    new = msgspec.structs.replace(
+        new or _like(stored, items),
+        id=new_id,
+        forked_from_id=source_id,
+        history_mode=cast("HistoryMode", stored.history_mode),
+        history_base=HistoryBase(thread_id=source_id, position=end) if by_reference else None,
+    )
+    if cwd is not None:
+        new = msgspec.structs.replace(new, cwd=cwd)
+    async with AsyncExitStack() as undo:
+        fork = await LiveThread.create(store, new, clock=clock)
+        undo.push_async_callback(_remove, store, fork)
+        if not by_reference:
+            await fork.append_items(items, verbatim=True)
+        await fork.persist()
+        if stored.name is not None:
+            await fork.update_metadata(ThreadMetadataPatch(name=stored.name))
+        await fork.flush()
+        undo.pop_all()
+    return fork
+
+
+def _end(
+    items: Sequence[RolloutItem], position: int, point: ForkPoint, open_status: OpenStatus
+) -> int:
+    """The position of the last line that the fork takes over."""
+    wanted = point.through_turn if point.before_turn is None else point.before_turn
+    if wanted is None:
+        return position
+    if point.through_turn is not None and point.before_turn is not None:
+        raise InvalidRequest("a fork ends after one turn or before one, not both")
+    turns = build_turns(items, open_status=open_status)
+    turn = next((turn for turn in turns if turn.id == wanted), None)
+    if turn is None:
+        raise InvalidRequest(f"no such turn: {wanted}", hint="turns that were rolled back are gone")
+    if point.before_turn is not None:
+        return turn.first_position - 1
+    if turn.status == "in_progress":
+        raise InvalidRequest(f"turn is in progress: {wanted}", hint="fork when it has ended")
+    return turn.last_position
+
+
+def _like(stored: StoredThread, items: Sequence[RolloutItem]) -> NewThread:
+    """What the fork shares with its source if nothing else is said."""
+    header = read_header(items[0])
+    return NewThread(
+        cwd=stored.cwd,
+        source="cli" if is_subagent(stored.source) else stored.source,
+        model_provider=stored.model_provider,
+        memory_mode=stored.memory_mode,
+        base_instructions=None if header is None else header.base_instructions,
+        dynamic_tools=() if header is None else header.dynamic_tools,
+    )
+
+
+async def _remove(store: ThreadStore, fork: LiveThread) -> None:
+    """Nothing of a fork that failed half-way shall remain."""
+    await fork.discard()
+    with suppress(ThreadStoreError):
+        await store.delete_thread(fork.id)
