@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from threadstore.testing.cases.append import AppendTests
+from threadstore.testing.cases.archive import ArchiveTests
+from threadstore.testing.cases.filters import FilterTests
 from threadstore.testing.cases.history import ForkTests, HistoryTests
 from threadstore.testing.cases.lifecycle import LifecycleTests
+from threadstore.testing.cases.listing import ListingTests
 from threadstore.testing.cases.turns import TurnTests
 
 __all__ = ["ThreadStoreTests"]
 
 
-class ThreadStoreTests(LifecycleTests, AppendTests, HistoryTests, ForkTests, TurnTests):
+class ThreadStoreTests(
+    LifecycleTests,
+    AppendTests,
+    HistoryTests,
+    ForkTests,
+    TurnTests,
+    ListingTests,
+    FilterTests,
+    ArchiveTests,
+):
     """The whole contract of a thread store. Subclass it as ``Test…`` and override ``harness``."""

@@ -1,0 +1,228 @@
+"""Lists: every filter, alone and together."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from threadstore.errors import InvalidRequest
+from threadstore.metadata import NewThread, SessionSource
+from threadstore.queries import SortKey, ThreadQuery
+from threadstore.store import ThreadStore
+from threadstore.testing import items
+from threadstore.testing.cases.base import Cases, explicit, listed, unknown_id
+from threadstore.testing.clock import ManualClock
+from threadstore.testing.seeds import empty_thread, record_thread, spawned_by
+
+__all__ = ["FilterTests"]
+
+_SOURCES: dict[str, SessionSource] = {
+    "cli": "cli",
+    "vscode": "vscode",
+    "exec": "exec",
+    "mcp": "mcp",
+    "unknown": "unknown",
+    "custom:atlas": {"custom": "atlas"},
+    "custom:chatgpt": {"custom": "chatgpt"},
+    "internal": {"internal": "memory_consolidation"},
+    "subagent_review": {"subagent": "review"},
+    "subagent_compact": {"subagent": "compact"},
+    "subagent_thread_spawn": spawned_by("01a201e5-a996-7a61-8db2-c256091e8939"),
+    "subagent_other": {"subagent": {"other": "zzz"}},
+}
+
+
+async def _with_sources(store: ThreadStore) -> dict[str, str]:
+    """One thread of each source; its id by the word for it."""
+    return {word: (await empty_thread(store, source=value)).id for word, value in _SOURCES.items()}
+
+
+async def _spawn(store: ThreadStore, parent: str) -> str:
+    return (await empty_thread(store, source=spawned_by(parent), parent_thread_id=parent)).id
+
+
+class FilterTests(Cases):
+    """The filters of ``ThreadQuery``."""
+
+    async def test_archived(self, store: ThreadStore, clock: ManualClock) -> None:
+        active = (await record_thread(store, clock)).id
+        archived = (await record_thread(store, clock)).id
+        await store.archive_thread(archived)
+        assert await listed(store) == [active]
+        assert await listed(store, archived=True) == [archived]
+        assert set(await listed(store, archived=None)) == {active, archived}
+
+    async def test_cwds(self, store: ThreadStore, clock: ManualClock) -> None:
+        one = (await record_thread(store, clock, cwd="/repo/one")).id
+        two = (await record_thread(store, clock, cwd="/repo/two")).id
+        none = (await record_thread(store, clock, cwd="")).id
+        assert await listed(store, cwds=("/repo/one",)) == [one]
+        assert await listed(store, cwds=("/repo/two/", "/else")) == [two]
+        assert set(await listed(store, cwds=("/repo/one", "/repo/x/../two"))) == {one, two}
+        assert await listed(store, cwds=("",)) == [none]
+        assert await listed(store, cwds=("/repo",)) == []
+        assert await listed(store, cwds=()) == []
+
+    async def test_cwds_are_the_same_through_links(
+        self, store: ThreadStore, clock: ManualClock, tmp_path: Path
+    ) -> None:
+        real, link = tmp_path / "real", tmp_path / "link"
+        real.mkdir()
+        link.symlink_to(real)
+        direct = await record_thread(store, clock, cwd=str(real))
+        linked = await record_thread(store, clock, cwd=str(link))
+        for cwd in (real, link, real / ".." / "link" / "."):
+            assert set(await listed(store, cwds=(os.fspath(cwd),))) == {direct.id, linked.id}
+        assert (await store.read_thread(linked.id)).cwd == str(link)
+
+    async def test_model_providers(self, store: ThreadStore, clock: ManualClock) -> None:
+        one = (await record_thread(store, clock, model_provider="one")).id
+        two = (await record_thread(store, clock, model_provider="two")).id
+        default = await record_thread(store, clock)
+        assert await listed(store, model_providers=("one",)) == [one]
+        assert set(await listed(store, model_providers=("one", "two", "x"))) == {one, two}
+        assert await listed(store, model_providers=(default.model_provider,)) == [default.id]
+        assert await listed(store, model_providers=("x",)) == []
+        assert await listed(store, model_providers=()) == []
+
+    async def test_sources(self, store: ThreadStore) -> None:
+        ids = await _with_sources(store)
+        assert set(await listed(store)) == set(ids.values())
+        for word, thread_id in ids.items():
+            assert await listed(store, sources=(word,)) == [thread_id], word
+        assert set(await listed(store, sources=("cli", "exec"))) == {ids["cli"], ids["exec"]}
+        assert set(await listed(store, sources=("custom",))) == {
+            thread_id for word, thread_id in ids.items() if word.startswith("custom:")
+        }
+        assert set(await listed(store, sources=("subagent",))) == {
+            thread_id for word, thread_id in ids.items() if word.startswith("subagent_")
+        }
+        assert await listed(store, sources=()) == []
+        assert await listed(store, sources=("CLI", "custom:Atlas", "nonsense")) == []
+
+    async def test_exclude_sources(self, store: ThreadStore) -> None:
+        ids = await _with_sources(store)
+        for word, thread_id in ids.items():
+            left = set(await listed(store, exclude_sources=(word,)))
+            assert left == set(ids.values()) - {thread_id}, word
+        left = set(await listed(store, exclude_sources=("subagent", "custom", "internal")))
+        assert left == {ids[word] for word in ("cli", "vscode", "exec", "mcp", "unknown")}
+        assert await listed(store, sources=("cli",), exclude_sources=("cli",)) == []
+
+    async def test_parent_and_ancestor(self, store: ThreadStore) -> None:
+        root = (await empty_thread(store)).id
+        child, other = await _spawn(store, root), await _spawn(store, root)
+        grandchild = await _spawn(store, child)
+        stranger = (await empty_thread(store)).id
+        assert set(await listed(store, parent_id=root)) == {child, other}
+        assert await listed(store, parent_id=child.upper()) == [grandchild]
+        assert set(await listed(store, ancestor_id=root)) == {child, other, grandchild}
+        assert await listed(store, ancestor_id=child) == [grandchild]
+        for nobody in (grandchild, stranger, unknown_id()):
+            assert await listed(store, parent_id=nobody) == []
+            assert await listed(store, ancestor_id=nobody) == []
+
+    async def test_an_archived_child_still_links_its_own_children(self, store: ThreadStore) -> None:
+        root = (await empty_thread(store)).id
+        child = await _spawn(store, root)
+        grandchild = await _spawn(store, child)
+        await store.archive_thread(child)
+        await store.unarchive_thread(grandchild)
+        assert await listed(store, ancestor_id=root) == [grandchild]
+        assert await listed(store, ancestor_id=root, archived=True) == [child]
+
+    async def test_a_parent_id_must_be_an_id(self) -> None:
+        with pytest.raises(InvalidRequest):
+            ThreadQuery(parent_id="no-id")
+        with pytest.raises(InvalidRequest):
+            ThreadQuery(ancestor_id="no-id")
+
+    async def test_search_looks_into_name_title_and_preview(
+        self, store: ThreadStore, clock: ManualClock
+    ) -> None:
+        said = await record_thread(store, clock, "Fix the Parser of ZÜRICH")
+        named = await record_thread(store, clock, "something", name="Straße 100%_done")
+        assert await listed(store, search_term="parser") == [said.id]
+        assert await listed(store, search_term="zürich") == [said.id]
+        assert await listed(store, search_term="STRASSE") == [named.id]
+        assert await listed(store, search_term="some") == [named.id]
+        assert set(await listed(store, search_term="")) == {said.id, named.id}
+        assert await listed(store, search_term="nowhere") == []
+
+    async def test_nothing_in_a_search_term_is_a_wildcard(
+        self, store: ThreadStore, clock: ManualClock
+    ) -> None:
+        percent = await record_thread(store, clock, "100% sure")
+        under = await record_thread(store, clock, "snake_case")
+        quoted = await record_thread(store, clock, 'it\'s a "test" \\ [x]*')
+        await record_thread(store, clock, "plain")
+        assert await listed(store, search_term="%") == [percent.id]
+        assert await listed(store, search_term="_") == [under.id]
+        for term in ("'", '"', "\\", "[x]", "*"):
+            assert await listed(store, search_term=term) == [quoted.id], term
+
+    async def test_search_follows_the_name(self, store: ThreadStore, clock: ManualClock) -> None:
+        thread = await record_thread(store, clock, name="before")
+        await explicit(store, thread.id, name="after")
+        assert await listed(store, search_term="before") == []
+        assert await listed(store, search_term="after") == [thread.id]
+        await explicit(store, thread.id, name=None)
+        assert await listed(store, search_term="after") == []
+
+    async def test_search_finds_every_line_of_a_long_message(
+        self, store: ThreadStore, clock: ManualClock
+    ) -> None:
+        thread = await record_thread(store, clock, "first line\n" + "x " * 500 + "\nneedle")
+        assert await listed(store, search_term="needle") == [thread.id]
+
+    async def test_only_displayable(self, store: ThreadStore, clock: ManualClock) -> None:
+        said = (await record_thread(store, clock)).id
+        empty = (await empty_thread(store)).id
+        named = (await empty_thread(store)).id
+        await explicit(store, named, name="name")
+        assert set(await listed(store)) == {said, empty, named}
+        assert set(await listed(store, only_displayable=True)) == {said, named}
+
+    async def test_filters_work_together(self, store: ThreadStore, clock: ManualClock) -> None:
+        right = {"cwd": "/right", "source": "exec", "model_provider": "mock"}
+        wanted = (await record_thread(store, clock, "find me", **right)).id  # type: ignore[arg-type]
+        for wrong in ({"cwd": "/x"}, {"source": "cli"}, {"model_provider": "x"}):
+            await record_thread(store, clock, "find me", **{**right, **wrong})  # type: ignore[arg-type]
+        await record_thread(store, clock, "other", **right)  # type: ignore[arg-type]
+        query = {
+            "cwds": ("/right",),
+            "sources": ("exec",),
+            "model_providers": ("mock",),
+            "search_term": "FIND",
+            "only_displayable": True,
+        }
+        assert await listed(store, **query) == [wanted]
+        assert await listed(store, **query, archived=True) == []
+
+    @pytest.mark.parametrize("key", SortKey)
+    async def test_pages_of_a_filter_are_full(
+        self, store: ThreadStore, clock: ManualClock, key: SortKey
+    ) -> None:
+        wanted = []
+        for number in range(12):
+            source = "exec" if number % 3 == 0 else "cli"
+            thread = await record_thread(store, clock, f"message {number}", source=source)
+            wanted += [thread.id] if source == "exec" else []
+            clock.advance()
+        first = await store.list_threads(ThreadQuery(sources=("exec",), sort_key=key, limit=3))
+        assert len(first.items) == 3
+        assert await listed(store, sources=("exec",), sort_key=key, limit=3) == wanted[::-1]
+        assert (
+            await listed(store, search_term="message", sources=("exec",), sort_key=key, limit=1)
+            == wanted[::-1]
+        )
+
+    async def test_a_live_thread_passes_the_same_filters(
+        self, store: ThreadStore, clock: ManualClock
+    ) -> None:
+        thread = await store.create_thread(NewThread(cwd="/live", source="exec"))
+        await store.append_items(thread.id, [items.agent_message("x")])
+        assert await listed(store, cwds=("/live",), sources=("exec",)) == [thread.id]
+        assert await listed(store, cwds=("/dead",)) == []
