@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from threadstore.testing.cases.append import AppendTests
 from threadstore.testing.cases.archive import ArchiveTests
+from threadstore.testing.cases.capabilities import CapabilityTests
+from threadstore.testing.cases.concurrency import ConcurrencyTests
+from threadstore.testing.cases.durability import DurabilityTests, SharingTests
 from threadstore.testing.cases.filters import FilterTests
 from threadstore.testing.cases.history import ForkTests, HistoryTests
 from threadstore.testing.cases.lifecycle import LifecycleTests
 from threadstore.testing.cases.listing import ListingTests
+from threadstore.testing.cases.metadata import FieldRuleTests, MetadataTests, NameTests
 from threadstore.testing.cases.turns import TurnTests
 
 __all__ = ["ThreadStoreTests"]
@@ -21,6 +25,13 @@ class ThreadStoreTests(
     TurnTests,
     ListingTests,
     FilterTests,
+    MetadataTests,
+    NameTests,
+    FieldRuleTests,
     ArchiveTests,
+    DurabilityTests,
+    SharingTests,
+    ConcurrencyTests,
+    CapabilityTests,
 ):
     """The whole contract of a thread store. Subclass it as ``Test…`` and override ``harness``."""

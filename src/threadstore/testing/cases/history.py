@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from threadstore.errors import CorruptHistory, ThreadNotFound
+from threadstore.errors import Conflict, CorruptHistory, ThreadNotFound, Unsupported
 from threadstore.history.items import DamagedLine, RolloutItem
 from threadstore.metadata import HistoryBase, NewThread
 from threadstore.store import ThreadStore
@@ -242,13 +242,16 @@ class ForkTests(Cases):
         )
         return (await store.create_thread(new)).id
 
-    async def test_without_the_capability_a_fork_is_refused(self, store: ThreadStore) -> None:
-        if store.capabilities.fork_by_reference:
-            pytest.skip("the store declares fork_by_reference")
+    async def test_a_fork_is_refused_where_the_capability_is_not_declared(
+        self, store: ThreadStore
+    ) -> None:
         source, position = await self._source(store)
-        with pytest.raises(NotImplementedError) as caught:
+        if store.capabilities.fork_by_reference:
             await self._fork(store, source, position)
-        assert type(caught.value).__name__ == "Unsupported"
+            return
+        with pytest.raises(Unsupported) as caught:
+            await self._fork(store, source, position)
+        check_error(caught.value)
 
     async def test_a_fork_continues_the_history_of_its_source(
         self, forking_store: ThreadStore, harness: StoreHarness
@@ -311,9 +314,9 @@ class ForkTests(Cases):
         await store.append_items(fork, [items.response("message", number=9)])
         await store.shutdown_thread(fork)
         before = harness.raw_history(source)
-        with pytest.raises(RuntimeError) as caught:
+        with pytest.raises(Conflict) as caught:
             await store.delete_thread(source)
-        assert type(caught.value).__name__ == "Conflict"
+        check_error(caught.value)
         assert harness.raw_history(source) == before
         await store.delete_thread(fork)
         await store.delete_thread(source)
