@@ -14,11 +14,20 @@ import apsw
 
 from threadstore.errors import StoreUnavailable
 
-__all__ = ["Database", "DatabaseDamaged", "create_database", "file_identity", "fill_database"]
+__all__ = [
+    "LOCKED",
+    "Database",
+    "DatabaseDamaged",
+    "create_database",
+    "file_identity",
+    "fill_database",
+]
 
 Row = tuple[Any, ...]
 
-_LOCKED: Final = (apsw.BusyError, apsw.LockedError)
+LOCKED: Final = (apsw.BusyError, apsw.LockedError)
+"""Causes of a StoreUnavailable that goes away by itself."""
+
 _DAMAGED: Final = (apsw.NotADBError, apsw.CorruptError)
 _HINTS: Final[dict[type[apsw.Error], str]] = {
     apsw.FullError: "free some disk space",
@@ -56,7 +65,6 @@ class Database:
         its write-ahead log, where even reading would have to create files.
         """
         self.path = path
-        self.busy_timeout = busy_timeout
         self._turn = threading.RLock()
         self._depth = 0
         self._synchronous = ""
@@ -68,6 +76,12 @@ class Database:
             flags = apsw.SQLITE_OPEN_READWRITE | (apsw.SQLITE_OPEN_CREATE if create else 0)
         with self._translated():
             self._connection = apsw.Connection(name, flags=flags, statementcachesize=256)
+        self.wait_at_most(busy_timeout)
+
+    def wait_at_most(self, busy_timeout: float) -> None:
+        """How many seconds to wait from now on for a file that another program has locked."""
+        self.busy_timeout = busy_timeout
+        with self._translated():
             self._connection.set_busy_timeout(round(busy_timeout * 1000))
 
     def close(self, *, tidy: bool = True) -> None:
@@ -162,7 +176,7 @@ class Database:
             raise self._unavailable(error) from error
 
     def _unavailable(self, error: apsw.Error) -> StoreUnavailable:
-        if isinstance(error, _LOCKED):
+        if isinstance(error, LOCKED):
             return StoreUnavailable(
                 f"{self.path} is locked by another program (waited {self.busy_timeout:g} s)",
                 hint="try again when the other program has finished",

@@ -13,7 +13,7 @@ import msgspec
 from threadstore.clock import to_ms
 from threadstore.errors import StoreUnavailable
 from threadstore.metadata import StoredThread, source_kind
-from threadstore.queries import ThreadPage, ThreadQuery
+from threadstore.queries import ThreadPage, ThreadQuery, resolve_cwd
 from threadstore.stores.local import index_query
 from threadstore.stores.local.database import (
     Database,
@@ -22,7 +22,7 @@ from threadstore.stores.local.database import (
     file_identity,
 )
 
-__all__ = ["IndexDb", "IndexedFile", "resolve_cwd"]
+__all__ = ["IndexDb", "IndexedFile"]
 
 SCHEMA_VERSION: Final = 1
 _WRAP: Final = 1 << 64  # inodes are unsigned, SQLite integers are not
@@ -202,12 +202,15 @@ class IndexDb:
         """Every thread id."""
         return {row[0] for row in self._rows("SELECT id FROM threads")}
 
-    def page(self, query: ThreadQuery) -> ThreadPage:
-        """A page. ``query.cwds`` and the threads' working directories have their links resolved.
+    def page(self, query: ThreadQuery, resolved_cwds: Collection[str] | None = None) -> ThreadPage:
+        """A page. *resolved_cwds* stands for ``query.cwds`` with links resolved, as those of the
+        threads are; by default they are resolved here.
 
         Raises :class:`InvalidRequest` for a cursor that is not one of this query.
         """
-        cwds = None if query.cwds is None else {resolve_cwd(cwd) for cwd in query.cwds}
+        cwds = resolved_cwds
+        if cwds is None and query.cwds is not None:
+            cwds = {resolve_cwd(cwd) for cwd in query.cwds}
         sql, values = index_query.select(query, cwds)
         rows = self._rows(sql, values)
         last = rows[query.limit - 1] if len(rows) > query.limit else None
@@ -271,11 +274,6 @@ class IndexDb:
             self._rows("DELETE FROM meta WHERE key = ?", (key,))
         else:
             self._rows("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
-
-
-def resolve_cwd(cwd: str) -> str:
-    """*cwd* with links and ``..`` resolved; a path of another system as it is."""
-    return os.path.realpath(cwd) if os.path.isabs(cwd) else cwd
 
 
 def _connect(path: str, busy_timeout: float) -> Database | str:

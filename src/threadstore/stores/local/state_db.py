@@ -65,17 +65,20 @@ class StateDb:
 
     @property
     def exists(self) -> bool:
-        """Whether there was a file when it was last looked at."""
+        """Whether there is a file."""
+        self._file.look_again()
         return self._file.exists
 
     @property
     def readable(self) -> bool:
         """Whether rows can be read (so also while the file is missing: there are none)."""
+        self._file.look_again()
         return self._file.readable
 
     @property
     def writable(self) -> bool:
         """Whether rows may be written (so also while the file is missing: ``ensure`` makes it)."""
+        self._file.look_again()
         return self._file.writable
 
     @property

@@ -13,6 +13,7 @@ import apsw
 from threadstore.errors import StoreUnavailable
 from threadstore.stores.local import state_schema
 from threadstore.stores.local.database import (
+    LOCKED,
     Database,
     DatabaseDamaged,
     create_database,
@@ -45,6 +46,7 @@ class StateFile:
         self._database: Database | None = None
         self._identity: tuple[int, ...] | None = None
         self._immutable = False
+        self._locked = False
 
     @property
     def exists(self) -> bool:
@@ -55,22 +57,39 @@ class StateFile:
         """Look at the file and connect if there is one. Never creates, never raises for what the
         file is like."""
         with self._turn:
+            # Having waited for a locked file once is enough; from then on it is only tried.
+            patience = 0.0 if self._locked else self.busy_timeout
             self.close()
             self.readable = self.writable = True
             try:
                 self._identity = self._look()
                 if self._identity is not None:
-                    self._connect_for_reading()
+                    self._connect_for_reading(patience)
             except StoreUnavailable as error:
+                self._locked = isinstance(error.__cause__, LOCKED)
                 self._give_up(str(error))
             if self.readable and not _can_write(self.path):
                 self._refuse_writes(f"no permission to write {self.path}")
+
+    def look_again(self) -> None:
+        """Open it again if it is another file than before, or was locked."""
+        with self._turn:
+            if self._database is not None and self._database.in_transaction:
+                return
+            try:
+                changed = self._identity != self._look()
+            except StoreUnavailable as error:
+                self._give_up(str(error))
+                return
+            if changed or self._locked or not (self.readable or self.reason):
+                self.open()
 
     def close(self) -> None:
         """Let go of the file. Twice is once."""
         with self._turn:
             database, self._database = self._database, None
-            self.schema, self._identity, self._immutable = state_schema.Schema(), None, False
+            self.schema, self._identity = state_schema.Schema(), None
+            self._immutable = self._locked = False
             self.readable = self.writable = False
             self.reason = None
             if database is not None:
@@ -84,9 +103,11 @@ class StateFile:
         status = os.stat(self.path)
         return *identity, status.st_size, status.st_mtime_ns, os.path.exists(f"{self.path}-wal")
 
-    def _connect_for_reading(self) -> None:
+    def _connect_for_reading(self, patience: float) -> None:
         try:
-            self._adopt(Database(self.path, readonly=True, busy_timeout=self.busy_timeout))
+            database = Database(self.path, readonly=True, busy_timeout=patience)
+            self._adopt(database)
+            database.wait_at_most(self.busy_timeout)
         except StoreUnavailable as error:
             # With a write-ahead log even reading creates files; where we cannot, nobody writes.
             cannot_open = isinstance(error.__cause__, apsw.CantOpenError)
@@ -123,11 +144,10 @@ class StateFile:
             database = self._database
             if database is not None and database.in_transaction:
                 return database
-            if self._identity != self._look() or not self.readable:
-                self.open()
+            self.look_again()
             if not self.readable:
                 raise StoreUnavailable(
-                    self.reason or f"{self.path} is closed", hint="run `threadstore doctor`"
+                    self.reason or f"{self.path} cannot be read", hint="run `threadstore doctor`"
                 )
             database = self._database
             if database is not None:
