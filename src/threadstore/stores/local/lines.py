@@ -34,6 +34,7 @@ CHUNK: Final = 1 << 18
 """Bytes per read; larger ones are no faster and hold more lines in memory."""
 DAMAGE_SHOWN: Final = 1 << 16
 """Bytes of a damaged line that are reported."""
+_STEP: Final = 1 << 14
 _BOM: Final = b"\xef\xbb\xbf"
 _OPEN_TRIES: Final = 3
 _OPEN_PAUSE: Final = 0.05
@@ -130,28 +131,17 @@ def split_backwards(
 
     The flag is false for a last line that has no newline. Reads as far as it is asked.
     """
-    if size and os.pread(descriptor, 1, size - 1) == b"\n":
+    if size == 0:
+        return
+    if ends_with_newline(descriptor, size):
         size -= 1
-    elif size:
-        start = _line_start(descriptor, size, chunk)
+    else:
+        start = _line_start(descriptor, size)
         yield [_read_exactly(descriptor, start, size)], False
         size = start - 1
-    else:
-        return
     while size >= 0:
-        start = max(size - chunk, 0)
-        if start:  # begin with a complete line
-            piece = _read_exactly(descriptor, start, size)
-            cut = piece.find(b"\n") + 1
-            if not cut:
-                start = _line_start(descriptor, start, chunk)
-                piece = _read_exactly(descriptor, start, size)
-            else:
-                start += cut
-                piece = piece[cut:]
-        else:
-            piece = _read_exactly(descriptor, 0, size)
-        lines = piece.split(b"\n")
+        start = _line_start(descriptor, max(size - chunk, 0))
+        lines = _read_exactly(descriptor, start, size).split(b"\n")
         lines.reverse()
         yield lines, True
         size = start - 1
@@ -235,12 +225,12 @@ def _read_rest(descriptor: int, start: int, end: int) -> Iterator[bytes]:
         yield data
 
 
-def _line_start(descriptor: int, end: int, chunk: int) -> int:
-    """Where the line begins whose text goes on at *end* (which is after its start)."""
-    while end > 0:
-        start = max(end - chunk, 0)
-        found = _read_exactly(descriptor, start, end).rfind(b"\n")
+def _line_start(descriptor: int, offset: int) -> int:
+    """Where the line begins in which the byte before *offset* stands, or *offset* if it ends one."""
+    while offset > 0:
+        start = max(offset - _STEP, 0)
+        found = _read_exactly(descriptor, start, offset).rfind(b"\n")
         if found >= 0:
             return start + found + 1
-        end = start
+        offset = start
     return 0
