@@ -121,15 +121,12 @@ class LocalHarness(StoreHarness):
     @property
     def capabilities(self) -> Capabilities:
         return Capabilities(
-            durability=Durability.PROCESS,
-            fork_by_reference=True,
-            rollout_paths=True,
-            exclusive_writers=True,
+            durability=Durability.PROCESS, rollout_paths=True, exclusive_writers=True
         )
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[ThreadStore]:
-        from threadstore.stores.local import LocalThreadStore
+        from threadstore.stores.local.store import LocalThreadStore
 
         config = LocalStoreConfig(
             home=self.home,

@@ -74,6 +74,11 @@ class ThreadStoreWrapper(ThreadStore):
         async for entry in self.inner.iter_history(thread_id, after=after, reverse=reverse):
             yield entry
 
+    async def raw_history(self, thread_id: str) -> AsyncIterator[bytes]:
+        await self.run("raw_history", _nothing())
+        async for chunk in self.inner.raw_history(thread_id):
+            yield chunk
+
     async def read_thread(self, thread_id: str) -> StoredThread:
         return await self.run("read_thread", self.inner.read_thread(thread_id))
 

@@ -80,7 +80,7 @@ class ConcurrencyTests(Cases):
                 for _ in range(8)
             )
         )
-        assert len(set(receipt.position for receipt in receipts)) == 1
+        assert len({receipt.position for receipt in receipts}) == 1
         assert len(await history_bodies(store, thread.id)) == 1
 
     async def test_one_id_is_created_once(self, store: ThreadStore) -> None:

@@ -206,6 +206,16 @@ class HistoryTests(Cases):
         assert all(isinstance(entry, DamagedLine) for entry in entries)
         assert (await store.read_thread(thread.id)).name == "work"
 
+    async def test_an_export_holds_every_line(
+        self, harness: StoreHarness, store: ThreadStore, clock: ManualClock
+    ) -> None:
+        thread = await record_thread(store, clock)
+        harness.corrupt(thread.id, Corruption.GARBAGE_LINE)
+        harness.corrupt(thread.id, Corruption.INVALID_UTF8)
+        chunks = [chunk async for chunk in store.raw_history(thread.id)]
+        lines = b"".join(chunks).removesuffix(b"\n").split(b"\n")
+        assert lines == harness.raw_history(thread.id)
+
     async def test_metadata_edits_keep_every_line(
         self, harness: StoreHarness, store: ThreadStore, clock: ManualClock
     ) -> None:

@@ -34,6 +34,11 @@ async def _iterate(store: ThreadStore, thread_id: str) -> None:
         pass
 
 
+async def _export(store: ThreadStore, thread_id: str) -> None:
+    async for _ in store.raw_history(thread_id):
+        pass
+
+
 _BY_ID: dict[str, Callable[[ThreadStore, str], Awaitable[Any]]] = {
     "append_items": lambda store, id_: store.append_items(id_, [items.user_message("x")]),
     "archive_thread": lambda store, id_: store.archive_thread(id_),
@@ -44,6 +49,7 @@ _BY_ID: dict[str, Callable[[ThreadStore, str], Awaitable[Any]]] = {
     "list_turns": lambda store, id_: store.list_turns(id_),
     "load_history": lambda store, id_: store.load_history(id_),
     "persist_thread": lambda store, id_: store.persist_thread(id_),
+    "raw_history": _export,
     "read_thread": lambda store, id_: store.read_thread(id_),
     "resume_thread": lambda store, id_: store.resume_thread(id_),
     "unarchive_thread": lambda store, id_: store.unarchive_thread(id_),

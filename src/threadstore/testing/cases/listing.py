@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -18,8 +18,22 @@ from threadstore.testing.seeds import empty_thread, record_thread
 
 __all__ = ["ListingTests"]
 
-_EVERY_ORDER = [(key, descending) for key in SortKey for descending in (True, False)]
-_ORDER_NAMES = [f"{key}-{'down' if down else 'up'}" for key, down in _EVERY_ORDER]
+
+class _Order(NamedTuple):
+    key: SortKey
+    descending: bool
+
+    @property
+    def query(self) -> dict[str, Any]:
+        return {"sort_key": self.key, "descending": self.descending}
+
+    def __str__(self) -> str:
+        return f"{self.key}-{'down' if self.descending else 'up'}"
+
+
+_in_every_order = pytest.mark.parametrize(
+    "order", [_Order(key, down) for key in SortKey for down in (True, False)], ids=str
+)
 
 
 async def _pages(
@@ -52,50 +66,48 @@ async def _record(
 class ListingTests(Cases):
     """``list_threads`` without filters."""
 
-    @pytest.mark.parametrize(("key", "descending"), _EVERY_ORDER, ids=_ORDER_NAMES)
+    @_in_every_order
     async def test_every_order_pages_through_all_threads(
-        self, store: ThreadStore, clock: ManualClock, key: SortKey, descending: bool
+        self, store: ThreadStore, clock: ManualClock, order: _Order
     ) -> None:
         oldest_first = await _record(store, clock, 7)
-        expected = oldest_first[::-1] if descending else oldest_first
+        expected = oldest_first[::-1] if order.descending else oldest_first
         for limits in ([1], [2], [3], [7], [8], [2, 3, 1]):
-            pages = await _pages(store, limits, sort_key=key, descending=descending)
+            pages = await _pages(store, limits, **order.query)
             assert [thread.id for page in pages for thread in page] == expected
             assert all(pages)
 
-    @pytest.mark.parametrize(("key", "descending"), _EVERY_ORDER, ids=_ORDER_NAMES)
+    @_in_every_order
     async def test_threads_of_the_same_moment_are_neither_skipped_nor_repeated(
-        self, store: ThreadStore, clock: ManualClock, key: SortKey, descending: bool
+        self, store: ThreadStore, clock: ManualClock, order: _Order
     ) -> None:
         ids = set()
         for _ in range(3):
             ids |= {(await record_thread(store, clock)).id for _ in range(4)}
             clock.advance(2)
         for limit in (1, 3, 5):
-            pages = await _pages(store, [limit], sort_key=key, descending=descending)
+            pages = await _pages(store, [limit], **order.query)
             threads = [thread for page in pages for thread in page]
             assert len(threads) == len(ids)
             assert {thread.id for thread in threads} == ids
-            order = [(key.of(thread), thread.id) for thread in threads]
-            assert order == sorted(order, reverse=descending)
+            places = [(order.key.of(thread), thread.id) for thread in threads]
+            assert places == sorted(places, reverse=order.descending)
 
-    @pytest.mark.parametrize(("key", "descending"), _EVERY_ORDER, ids=_ORDER_NAMES)
+    @_in_every_order
     async def test_milliseconds_decide(
-        self, store: ThreadStore, clock: ManualClock, key: SortKey, descending: bool
+        self, store: ThreadStore, clock: ManualClock, order: _Order
     ) -> None:
-        if key is SortKey.RECENCY:
-            pytest.skip("a log knows the start of a turn in whole seconds")
         oldest_first = await _record(store, clock, 4, step=0.001)
-        pages = await _pages(store, [1], sort_key=key, descending=descending)
+        pages = await _pages(store, [1], **order.query)
         found = [thread.id for page in pages for thread in page]
-        assert found == (oldest_first[::-1] if descending else oldest_first)
+        assert found == (oldest_first[::-1] if order.descending else oldest_first)
 
-    @pytest.mark.parametrize(("key", "descending"), _EVERY_ORDER, ids=_ORDER_NAMES)
+    @_in_every_order
     async def test_threads_that_come_while_paging_disturb_nothing(
-        self, store: ThreadStore, clock: ManualClock, key: SortKey, descending: bool
+        self, store: ThreadStore, clock: ManualClock, order: _Order
     ) -> None:
         before = await _record(store, clock, 6)
-        query = {"sort_key": key, "descending": descending, "limit": 2}
+        query = {**order.query, "limit": 2}
         page = await store.list_threads(ThreadQuery(**query))
         found = [thread.id for thread in page.items]
         while page.next_cursor is not None:
@@ -106,7 +118,7 @@ class ListingTests(Cases):
             if len(found) > 30:
                 break  # towards newer threads the list grows as fast as it is read
         old = [thread_id for thread_id in found if thread_id in before]
-        assert old == (before[::-1] if descending else before)
+        assert old == (before[::-1] if order.descending else before)
         assert len(found) == len(set(found))
 
     async def test_threads_that_go_while_paging_disturb_nothing(

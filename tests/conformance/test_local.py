@@ -1,0 +1,15 @@
+"""The local store keeps the contract on a Codex home."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from threadstore.testing import LocalHarness, StoreHarness, ThreadStoreTests
+
+
+class TestLocalStore(ThreadStoreTests):
+    @pytest.fixture
+    def harness(self, tmp_path: Path) -> StoreHarness:
+        return LocalHarness(tmp_path)

@@ -1,0 +1,28 @@
+"""What holds for every test: an environment without the developer's settings, and no leaks."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+for _name in [*os.environ]:
+    if _name == "HOME" or _name.startswith(("CODEX_", "GIT_", "XDG_")):
+        del os.environ[_name]
+os.environ["HOME"] = os.devnull  # a test that needs a home makes one
+os.environ["GIT_CONFIG_NOSYSTEM"] = "1"
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_left() -> Iterator[None]:
+    """Fail a test that leaves a thread running (an executor's own ones end with their loop)."""
+    before = set(threading.enumerate())
+    yield
+    left = [
+        thread
+        for thread in set(threading.enumerate()) - before
+        if thread.is_alive() and not thread.name.startswith("asyncio_")
+    ]
+    assert not left, f"threads left running: {left}"
