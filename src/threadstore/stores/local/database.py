@@ -13,6 +13,7 @@ from typing import Any, Final
 import apsw
 
 from threadstore.errors import StoreUnavailable
+from threadstore.stores.local.paths import create_private, make_folders, sync_folder
 
 __all__ = [
     "LOCKED",
@@ -210,7 +211,7 @@ def create_database(path: str, build: Callable[[Database], None]) -> bool:
     and readable by its owner only, so that a program that starts meanwhile sees all of it or none.
     """
     try:
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        make_folders(os.path.dirname(path))
         if os.path.exists(f"{path}-wal"):  # left by a lost database; SQLite drops it itself if the
             _make_file(path)  # new one begins empty, and would apply it to a finished one
             return fill_database(path, build)
@@ -231,7 +232,6 @@ def _create_complete(path: str, build: Callable[[Database], None]) -> bool:
     try:
         _make_file(temporary)
         fill_database(temporary, build)
-        _sync(temporary)
         try:
             os.link(temporary, path)
         except FileExistsError:
@@ -243,7 +243,7 @@ def _create_complete(path: str, build: Callable[[Database], None]) -> bool:
         for suffix in ("", "-wal", "-shm", "-journal"):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary + suffix)
-    _sync(os.path.dirname(path))
+    sync_folder(os.path.dirname(path))
     return True
 
 
@@ -265,12 +265,4 @@ def fill_database(path: str, build: Callable[[Database], None]) -> bool:
 
 
 def _make_file(path: str) -> None:
-    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-
-
-def _sync(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    os.close(create_private(path, os.O_WRONLY))

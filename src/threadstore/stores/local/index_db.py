@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.resources
 import os
 from collections.abc import Collection, Iterator, Sequence
@@ -303,9 +304,14 @@ def _connect_memory() -> Database:
 
 
 def _build(database: Database) -> None:
-    folder = importlib.resources.files("threadstore.stores.local")
-    database.run(folder.joinpath("sql/threadstore_1.sql").read_text(encoding="utf-8"))
+    database.run(_schema())
     database.run(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+@functools.cache
+def _schema() -> str:
+    folder = importlib.resources.files("threadstore.stores.local")
+    return folder.joinpath("sql/threadstore_1.sql").read_text(encoding="utf-8")
 
 
 def _remove(path: str) -> None:
