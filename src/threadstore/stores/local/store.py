@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Final, TypeVar
 
 import msgspec
-from threadstore.stores.local.sync import IndexSync
 
 from threadstore.clock import Clock, SystemClock, from_ms, to_ms
 from threadstore.config import LocalStoreConfig
@@ -30,7 +29,6 @@ from threadstore.metadata import (
 )
 from threadstore.queries import ThreadPage, ThreadQuery, resolve_cwd
 from threadstore.store import AppendReceipt, Capabilities, Durability, Finding, ThreadStore
-from threadstore.stores.local import inspection
 from threadstore.stores.local.archiving import Archiver
 from threadstore.stores.local.home_config import read_home_config
 from threadstore.stores.local.index_db import IndexDb
@@ -40,6 +38,7 @@ from threadstore.stores.local.metadata import MetadataWriter
 from threadstore.stores.local.paths import Home, find_rollout, new_rollout_path
 from threadstore.stores.local.reader import Batch, read_bytes, read_history
 from threadstore.stores.local.state_db import StateDb
+from threadstore.stores.local.sync import IndexSync
 from threadstore.stores.local.writers import LiveWriter, Writers, in_worker
 from threadstore.version import VERSION
 
@@ -211,18 +210,20 @@ class LocalThreadStore(ThreadStore):
             return
         async with writer.turn:
             await in_worker(writer.recorder.sync)
-            self._release(writer)
+            await self._release(writer)
 
     async def discard_thread(self, thread_id: str) -> None:
         writer = self._writers.find(self._parse(thread_id))
         if writer is None:
             return
         async with writer.turn:
-            self._release(writer)
+            await self._release(writer)
 
-    def _release(self, writer: LiveWriter) -> None:
+    async def _release(self, writer: LiveWriter) -> None:
         if self._writers.find(writer.thread.id) is writer:
             self._writers.release(writer.thread.id)
+            if writer.materialised:
+                await in_worker(lambda: self._sync.settle(writer.thread))
 
     # History
 
@@ -358,8 +359,9 @@ class LocalThreadStore(ThreadStore):
         return tuple(thread.id for thread in family)
 
     async def inspect(self, *, fix: bool = False) -> tuple[Finding, ...]:
+        from threadstore.stores.local.inspection import inspect  # only doctor needs it
+
         self._check_open()
-        inspect = inspection.inspect
         return tuple(
             await in_worker(
                 lambda: inspect(self._home, self._state, self._index, self._sync, fix=fix)
