@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 from enum import StrEnum
-from typing import Any, Final, Literal, TypeAlias, TypeVar
+from types import UnionType
+from typing import Any, Final, Literal, TypeAlias, Union, get_args, get_origin
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -196,7 +197,7 @@ class GitInfoPatch(
 
     def merge(self, newer: GitInfoPatch) -> GitInfoPatch:
         """This patch followed by *newer*, as one."""
-        return _merge_fields(self, newer)
+        return msgspec.structs.replace(self, **_present(newer))
 
     def apply(self, git: GitInfo | None) -> GitInfo | None:
         """The git facts after this patch; ``None`` when nothing is left."""
@@ -273,13 +274,13 @@ class ThreadMetadataPatch(
 
     def merge(self, newer: ThreadMetadataPatch) -> ThreadMetadataPatch:
         """This patch followed by *newer*, as one; git merges field by field."""
-        merged = _merge_fields(self, newer)
+        changes = _present(newer)
         if isinstance(self.git, GitInfoPatch) and isinstance(newer.git, GitInfoPatch):
-            merged = msgspec.structs.replace(merged, git=self.git.merge(newer.git))
+            changes["git"] = self.git.merge(newer.git)
         mine, theirs = self.advance_recency_at, newer.advance_recency_at
         if isinstance(mine, dt.datetime) and isinstance(theirs, dt.datetime):
-            merged = msgspec.structs.replace(merged, advance_recency_at=max(mine, theirs))
-        return merged
+            changes["advance_recency_at"] = max(mine, theirs)
+        return msgspec.structs.replace(self, **changes)
 
     def apply(self, thread: StoredThread) -> StoredThread:
         """*thread* after this patch, literally; times to the millisecond, as stores keep them."""
@@ -317,28 +318,22 @@ _FILL_MISSING: Final = ("originator", "creator_user_id", "creator_account_id")
 
 
 def _present(patch: msgspec.Struct) -> dict[str, Any]:
-    values = ((field, getattr(patch, field)) for field in patch.__struct_fields__)
+    values = zip(patch.__struct_fields__, msgspec.structs.astuple(patch), strict=True)
     return {field: value for field, value in values if value is not UNSET}
 
 
-_Patch = TypeVar("_Patch", bound=msgspec.Struct)
-
-
-def _merge_fields(older: _Patch, newer: _Patch) -> _Patch:
-    return msgspec.structs.replace(older, **_present(newer))
-
-
-_hints: dict[type, dict[str, Any]] = {}
+_checks: dict[type, tuple[tuple[str, Any, frozenset[Any]], ...]] = {}
 
 
 def _check_fields(value: msgspec.Struct) -> None:
     """Check the fields of a struct made in Python as decoding would have checked them."""
     cls = type(value)
-    hints = _hints.get(cls)
-    if hints is None:
-        hints = _hints[cls] = {field.name: field.type for field in msgspec.structs.fields(cls)}
-    for (field, hint), given in zip(hints.items(), msgspec.structs.astuple(value), strict=True):
-        if given is UNSET:
+    checks = _checks.get(cls)
+    if checks is None:
+        fields = msgspec.structs.fields(cls)
+        checks = _checks[cls] = tuple((f.name, f.type, _settled(f.type)) for f in fields)
+    for (field, hint, settled), given in zip(checks, msgspec.structs.astuple(value), strict=True):
+        if type(given) in settled:
             continue
         try:
             checked = msgspec.convert(given, hint, builtin_types=(dt.datetime,))
@@ -346,6 +341,17 @@ def _check_fields(value: msgspec.Struct) -> None:
             raise InvalidRequest(f"{cls.__name__}.{field}: {error}") from error
         if isinstance(checked, msgspec.Struct) and checked is not given:
             raise InvalidRequest(f"{cls.__name__}.{field}: expected {type(checked).__name__}")
+
+
+def _settled(hint: Any) -> frozenset[Any]:
+    """The types of *hint* whose values need no closer look; patches are made on every append."""
+    options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    return frozenset(
+        option
+        for option in options
+        if option in (str, type(None), UnsetType, dt.datetime)
+        or (isinstance(option, type) and issubclass(option, msgspec.Struct))
+    )
 
 
 def source_kind(source: SessionSource) -> str:
