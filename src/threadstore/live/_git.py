@@ -64,10 +64,10 @@ async def collect_git_info(cwd: str) -> GitInfo | None:
     """
     if not inside_repository(cwd):
         return None
-    head, origin = await asyncio.gather(
-        _git(cwd, "rev-parse", "HEAD", "--abbrev-ref", "HEAD"),
-        _git(cwd, "remote", "get-url", "origin"),
-    )
+    async with asyncio.TaskGroup() as probes:  # ends both before it passes a cancellation on
+        first = probes.create_task(_git(cwd, "rev-parse", "HEAD", "--abbrev-ref", "HEAD"))
+        second = probes.create_task(_git(cwd, "remote", "get-url", "origin"))
+    head, origin = first.result(), second.result()
     sha, branch = head.splitlines() if head and head.count("\n") == 1 else (None, None)
     info = GitInfo(
         sha=sha,

@@ -1,0 +1,709 @@
+"""LiveThread: what is written when, and what a caller is told."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from threadstore.errors import (
+    Conflict,
+    InvalidRequest,
+    StoreUnavailable,
+    ThreadNotFound,
+    Unsupported,
+)
+from threadstore.history.items import RolloutItem
+from threadstore.live import LiveThread
+from threadstore.live._metadata_sync import TOUCH_INTERVAL
+from threadstore.metadata import (
+    GitInfoPatch,
+    HistoryBase,
+    MetadataOrigin,
+    NewThread,
+    ThreadMetadataPatch,
+    TokenUsage,
+)
+from threadstore.testing import record_thread
+from threadstore.testing.items import (
+    agent_message,
+    assistant_response,
+    event,
+    session_meta,
+    task_started,
+    token_count,
+    turn,
+    turn_context,
+    unknown_item,
+    user_item_completed,
+    user_message,
+)
+
+if TYPE_CHECKING:
+    from threadstore.testing import ManualClock
+    from threadstore.testing.faults import FaultyStore
+
+NEW = NewThread(cwd="/repo")
+UNSTORED = event("agent_message_delta", delta="x")
+
+
+async def create(store: FaultyStore, clock: ManualClock, **new: Any) -> LiveThread:
+    return await LiveThread.create(store, NewThread(**{"cwd": "/repo", **new}), clock=clock)
+
+
+def observed(store: FaultyStore) -> list[dict[str, Any]]:
+    """The fields of each observed write."""
+    return [p.present() for origin, p in store.writes if origin is MetadataOrigin.OBSERVED]
+
+
+# Append
+
+
+async def test_an_append_writes_history_first_and_then_what_it_implies(
+    store: FaultyStore, clock: ManualClock
+) -> None:
+    live = await create(store, clock)
+
+    receipt = await live.append_items([user_message("hello")])
+
+    assert store.calls == ["create_thread", "append_items", "update_thread_metadata"]
+    assert (receipt.position, receipt.metadata) == (2, "written")
+    assert live.position == 2
+    assert (await live.read()).preview == "hello"
+    assert (await live.read()).name is None
+
+
+async def test_what_does_not_persist_never_reaches_the_store(
+    store: FaultyStore, clock: ManualClock
+) -> None:
+    live = await create(store, clock)
+
+    receipt = await live.append_items([UNSTORED])
+
+    assert (receipt.position, receipt.metadata) == (0, "none")
+    assert store.calls == ["create_thread"]
+    await live.append_items([UNSTORED, user_message("hello"), UNSTORED])
+    assert live.position == 2
+
+
+async def test_the_policy_follows_the_history_mode(store: FaultyStore, clock: ManualClock) -> None:
+    live = await create(store, clock, history_mode="paginated")
+
+    await live.append_items([user_message("old form"), user_item_completed(live.id, "t", "new")])
+
+    assert live.history_mode == "paginated"
+    assert live.position == 2
+    assert (await live.read()).preview == "new"
+
+
+async def test_a_verbatim_append_keeps_every_item(store: FaultyStore, clock: ManualClock) -> None:
+    live = await create(store, clock)
+    lines = [UNSTORED, unknown_item(), user_message("hello")]
+
+    await live.append_items(lines, verbatim=True)
+
+    assert [item.payload for item in (await live.load_history()).items[1:]] == [
+        item.payload for item in lines
+    ]
+
+
+async def test_items_without_facts_touch_at_most_every_five_seconds(
+    store: FaultyStore, clock: ManualClock
+) -> None:
+    live = await create(store, clock)
+    await live.append_items([user_message("hello")])
+    store.writes.clear()
+
+    receipts = []
+    for _ in range(12):
+        clock.advance()
+        receipts.append((await live.append_items([assistant_response("x")])).metadata)
+
+    assert receipts.count("written") == 2
+    assert [patch.keys() for patch in observed(store)] == [{"updated_at"}] * 2
+
+
+async def test_agent_output_advances_updated_at_but_not_recency(
+    store: FaultyStore, clock: ManualClock
+) -> None:
+    live = await create(store, clock)
+    await live.append_items([task_started(), user_message("hello")])
+    began = clock.now()
+
+    clock.advance(TOUCH_INTERVAL)
+    await live.append_items([agent_message("hi")])
+
+    stored = await live.read()
+    assert (stored.recency_at, stored.updated_at) == (began, clock.now())
+
+
+async def test_the_same_key_again_is_neither_stored_nor_observed_twice(
+    store: FaultyStore, clock: ManualClock
+) -> None:
+    live = await create(store, clock)
+    first = await live.append_items([turn_context(model="a")], idempotency_key="k")
+    await live.append_items([turn_context(model="b")], idempotency_key="l")
+
+    again = await live.append_items([turn_context(model="a")], idempotency_key="k")
+
+    assert again.position == first.position
+    assert live.position == 3
+    assert (await live.read()).model == "b"
+
+
+async def test_a_wrong_expected_position_changes_nothing(
+    store: FaultyStore, clock: ManualClock
+) -> None:
+    live = await create(store, clock)
+    await live.append_items([user_message("hello")])
+
+    with pytest.raises(Conflict):
+        await live.append_items([turn_context(model="m")], expected_position=1)
+
+    await live.append_items([agent_message("x")], expected_position=live.position)
+    assert (await live.read()).model is None
+    assert live.position == 3
+
+
+async def test_an_item_that_is_not_json_appends_nothing(
+    store: FaultyStore, clock: ManualClock
+) -> None:
+    live = await create(store, clock)
+
+    with pytest.raises(InvalidRequest):
+        await live.append_items([user_message("hello"), RolloutItem("compacted", {"x": object()})])
+
+    assert (await live.load_history()).items == ()
+    await live.shutdown()
+    with pytest.raises(ThreadNotFound):
+        await store.read_thread(live.id)
+
+
+# Metadata that cannot be written
+
+
+async def test_durable_history_is_never_reported_as_failed(
+    store: FaultyStore, clock: ManualClock
+) -> None:
+    live = await create(store, clock)
+    store.fail("update_thread_metadata")
+
+    receipt = await live.append_items([user_message("hello")])
+
+    assert (receipt.position, receipt.metadata) == (2, "deferred")
+    assert len((await live.load_history()).items) == 2
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("x"), Unsupported("x"), InvalidRequest("x")])
+async def test_deferred_metadata_goes_out_with_the_next_append(
+    store: FaultyStore, clock: ManualClock, error: StoreUnavailable
+) -> None:
+    live = await create(store, clock)
+    store.fail("update_thread_metadata", error)
+    await live.append_items([user_message("hello"), turn_context(model="a")])
+    await live.append_items([turn_context(model="b")])
+    store.heal("update_thread_metadata")
+
+    receipt = await live.append_items([assistant_response("x")])
+
+    assert receipt.metadata == "written"
+    stored = await live.read()
+    assert (stored.preview, stored.model) == ("hello", "b")
+
+
+@pytest.mark.parametrize("barrier", ["flush", "persist", "shutdown"])
+async def test_deferred_metadata_goes_out_with_the_next_barrier(
+    store: FaultyStore, clock: ManualClock, barrier: str
+) -> None:
+    live = await create(store, clock)
+    store.fail("update_thread_metadata")
+    await live.append_items([user_message("hello")])
+    store.heal("update_thread_metadata")
+
+    await getattr(live, barrier)()
+
+    assert (await store.read_thread(live.id)).preview == "hello"
+
+
+async def test_a_flush_is_done_with_history_before_it_reports_metadata(
+    store: FaultyStore, clock: ManualClock
+) -> None:
+    live = await create(store, clock)
+    store.fail("update_thread_metadata")
+    await live.append_items([user_message("hello")])
+    store.calls.clear()
+
+    with pytest.raises(StoreUnavailable):
+        await live.flush()
+
+    assert store.calls == ["flush_thread", "update_thread_metadata"]
+
+
+async def test_a_shutdown_releases_the_writer_although_metadata_fails(
+    store: FaultyStore, clock: ManualClock
+) -> None:
+    live = await create(store, clock)
+    store.fail("update_thread_metadata")
+    await live.append_items(turn("t", "hello", model="m"))
+
+    with pytest.raises(StoreUnavailable):
+        await live.shutdown()
+    store.heal("update_thread_metadata")
+
+    assert live.closed
+    resumed = await LiveThread.resume(store, live.id, clock=clock)
+    await resumed.append_items([agent_message("x")])
+    stored = await resumed.read()
+    assert (stored.preview, stored.title, stored.model) == ("hello", "hello", "m")
+
+
+async def test_a_shutdown_that_cannot_flush_keeps_the_thread_open(
+    store: FaultyStore, clock: ManualClock
+) -> None:
+    live = await create(store, clock)
+    await live.append_items([user_message("hello")])
+    store.fail("shutdown_thread")
+    with pytest.raises(StoreUnavailable):
+        await live.shutdown()
+    store.heal("shutdown_thread")
+
+    await live.append_items([agent_message("x")])
+    await live.shutdown()
+
+    assert live.closed
+
+
+# History that could not be written, or nobody knows
+
+
+async def test_items_that_were_stored_although_the_append_failed_are_observed(
+    store: FaultyStore, clock: ManualClock
+) -> None:
+    live = await create(store, clock)
+    store.fail("append_items", after=True)
+    with pytest.raises(StoreUnavailable):
+        await live.append_items([user_message("hello")])
+    store.heal("append_items")
+
+    await live.flush()
+
+    assert (await live.read()).preview == "hello"
+    assert live.position == 2
+
+
+async def test_items_that_were_not_stored_are_not_observed(
+    store: FaultyStore, clock: ManualClock
+) -> None:
+    live = await create(store, clock)
+    store.fail("append_items")
+    with pytest.raises(StoreUnavailable):
+        await live.append_items([user_message("lost")])
+    store.heal("append_items")
+
+    await live.append_items([user_message("hello")])
+
+    assert (await live.read()).preview == "hello"
+    assert live.position == 2
+
+
+async def test_a_retry_with_the_key_of_an_append_that_was_stored_after_all_changes_nothing(
+    store: FaultyStore, clock: ManualClock
+) -> None:
+    live = await create(store, clock)
+    store.fail("append_items", after=True)
+    with pytest.raises(StoreUnavailable):
+        await live.append_items([turn_context(model="m")], idempotency_key="k")
+    store.heal("append_items")
+
+    receipt = await live.append_items([turn_context(model="m")], idempotency_key="k")
+
+    assert (receipt.position, receipt.metadata) == (2, "written")
+    assert live.position == 2
+    assert (await live.read()).model == "m"
+
+
+# Barriers
+
+
+@pytest.mark.parametrize("barrier", ["flush", "shutdown", "discard"])
+async def test_an_idle_thread_leaves_no_trace(
+    store: FaultyStore, clock: ManualClock, barrier: str
+) -> None:
+    live = await create(store, clock)
+
+    await getattr(live, barrier)()
+
+    assert store.writes == []
+    assert (await store.list_threads()).items == ()
+
+
+async def test_persist_materialises_and_writes_everything_known(
+    store: FaultyStore, clock: ManualClock
+) -> None:
+    live = await create(store, clock, originator="atlas")
+
+    await live.persist()
+    await live.persist()
+
+    assert live.position == 1
+    assert [patch["originator"] for patch in observed(store)] == ["atlas"]
+    assert [thread.id for thread in (await store.list_threads()).items] == [live.id]
+
+
+async def test_a_held_back_touch_goes_out_with_a_flush(
+    store: FaultyStore, clock: ManualClock
+) -> None:
+    live = await create(store, clock)
+    await live.append_items([user_message("hello")])
+    clock.advance()
+    await live.append_items([assistant_response("x")])
+
+    await live.flush()
+
+    assert (await live.read()).updated_at == clock.now()
+
+
+async def test_discard_drops_what_is_pending_and_keeps_what_is_durable(
+    store: FaultyStore, clock: ManualClock
+) -> None:
+    live = await create(store, clock)
+    store.fail("update_thread_metadata")
+    await live.append_items([user_message("hello")])
+    store.calls.clear()
+
+    await live.discard()
+
+    assert store.calls == ["discard_thread"]
+    assert len((await store.load_history(live.id)).items) == 2
+
+
+async def test_shutdown_and_discard_twice_is_once(store: FaultyStore, clock: ManualClock) -> None:
+    live = await create(store, clock)
+    await live.shutdown()
+    await live.shutdown()
+    await live.discard()
+
+    assert store.calls.count("shutdown_thread") == 1
+    assert "discard_thread" not in store.calls
+
+
+@pytest.mark.parametrize("items", [[user_message("x")], []])
+async def test_a_closed_thread_takes_no_more(
+    store: FaultyStore, clock: ManualClock, items: list[RolloutItem]
+) -> None:
+    live = await create(store, clock)
+    await live.shutdown()
+
+    with pytest.raises(ThreadNotFound, match="not live"):
+        await live.append_items(items)
+    for barrier in (live.flush, live.persist):
+        with pytest.raises(ThreadNotFound, match="not live"):
+            await barrier()
+    with pytest.raises(ThreadNotFound, match="not live"):
+        await live.update_metadata(ThreadMetadataPatch(name="n"))
+
+
+# Explicit metadata
+
+
+async def test_an_explicit_edit_of_a_new_thread_creates_its_history_first(
+    store: FaultyStore, clock: ManualClock
+) -> None:
+    live = await create(store, clock)
+
+    stored = await live.update_metadata(ThreadMetadataPatch(memory_mode="disabled"))
+
+    assert stored.memory_mode == "disabled"
+    assert live.position == 1
+    assert [origin for origin, _ in store.writes] == [
+        MetadataOrigin.OBSERVED,
+        MetadataOrigin.EXPLICIT,
+    ]
+    await live.shutdown()
+    assert (await store.read_thread(live.id)).memory_mode == "disabled"
+    assert len((await store.load_history(live.id)).items) == 1
+
+
+async def test_what_is_said_explicitly_wins_over_what_was_pending(
+    store: FaultyStore, clock: ManualClock
+) -> None:
+    live = await create(store, clock)
+    store.fail("update_thread_metadata")
+    await live.append_items([turn_context(model="observed")])
+    store.heal("update_thread_metadata")
+
+    await live.update_metadata(ThreadMetadataPatch(model="explicit"))
+    await live.flush()
+
+    assert (await live.read()).model == "explicit"
+
+
+async def test_an_explicit_edit_is_not_applied_before_what_is_pending(
+    store: FaultyStore, clock: ManualClock
+) -> None:
+    live = await create(store, clock)
+    await live.append_items([user_message("hello")])
+    store.fail("update_thread_metadata")
+    await live.append_items([turn_context(model="observed")])
+
+    with pytest.raises(StoreUnavailable):
+        await live.update_metadata(ThreadMetadataPatch(model="explicit"))
+    store.heal("update_thread_metadata")
+    await live.flush()
+
+    assert (await live.read()).model == "observed"
+
+
+async def test_the_first_message_does_not_touch_an_explicit_name(
+    store: FaultyStore, clock: ManualClock
+) -> None:
+    live = await create(store, clock)
+    await live.update_metadata(ThreadMetadataPatch(name="hello"))
+
+    await live.append_items([user_message("hello")])
+
+    stored = await live.read()
+    assert (stored.name, stored.title, stored.preview) == ("hello", "hello", "hello")
+
+
+async def test_an_empty_patch_reads(store: FaultyStore, clock: ManualClock) -> None:
+    live = await create(store, clock)
+
+    stored = await live.update_metadata(ThreadMetadataPatch())
+
+    assert stored.id == live.id
+    assert live.position == 0
+    assert store.writes == []
+
+
+# Resume
+
+
+async def test_a_resume_alone_writes_nothing(store: FaultyStore, clock: ManualClock) -> None:
+    thread = await record_thread(store, clock)
+    store.writes.clear()
+    clock.advance()
+
+    async with await LiveThread.resume(store, thread.id, clock=clock) as live:
+        await live.flush()
+        await live.persist()
+
+    assert store.writes == []
+    assert await store.read_thread(thread.id) == thread
+
+
+async def test_the_first_append_after_a_resume_overwrites_nothing_written_while_cold(
+    store: FaultyStore, clock: ManualClock
+) -> None:
+    thread = await record_thread(store, clock, name="kept")
+    edit = ThreadMetadataPatch(
+        model="chosen",
+        memory_mode="disabled",
+        git=GitInfoPatch(branch=None, sha="1234567"),
+        cwd="/moved",
+        token_usage=TokenUsage(total_tokens=99),
+    )
+    await store.update_thread_metadata(thread.id, edit, origin=MetadataOrigin.EXPLICIT)
+    before = await store.read_thread(thread.id)
+
+    live = await LiveThread.resume(store, thread.id, clock=clock)
+    clock.advance()
+    await live.append_items([agent_message("x")])
+
+    assert [patch.keys() for patch in observed(store)[1:]] == [{"updated_at"}]
+    after = await live.read()
+    assert after.updated_at == clock.now()
+    for field in before.__struct_fields__:
+        if field != "updated_at":
+            assert getattr(after, field) == getattr(before, field), field
+
+
+async def test_complete_metadata_spares_reading_the_history(
+    store: FaultyStore, clock: ManualClock
+) -> None:
+    thread = await record_thread(store, clock)
+    store.calls.clear()
+
+    live = await LiveThread.resume(store, thread.id, clock=clock)
+
+    assert store.calls == ["resume_thread"]
+    assert live.position == 9
+
+
+async def test_a_resumed_thread_keeps_its_mode(store: FaultyStore, clock: ManualClock) -> None:
+    live = await create(store, clock, history_mode="paginated")
+    await live.append_items([user_item_completed(live.id, "t", "hello")])
+    await live.shutdown()
+
+    resumed = await LiveThread.resume(store, live.id, clock=clock)
+
+    assert resumed.history_mode == "paginated"
+
+
+@pytest.mark.parametrize("verb", ["resume_thread", "iter_history"])
+async def test_a_failed_resume_leaves_no_writer(
+    store: FaultyStore, clock: ManualClock, verb: str
+) -> None:
+    live = await create(store, clock)
+    await live.append_items([agent_message("x")])
+    await live.shutdown()
+    store.fail(verb)
+
+    with pytest.raises(StoreUnavailable):
+        await LiveThread.resume(store, live.id, clock=clock)
+    store.heal(verb)
+
+    await store.resume_thread(live.id)
+
+
+async def test_an_unknown_an_archived_and_a_live_thread_cannot_be_resumed(
+    store: FaultyStore, clock: ManualClock
+) -> None:
+    archived = await record_thread(store, clock)
+    await store.archive_thread(archived.id)
+    live = await create(store, clock)
+    await live.persist()
+
+    for thread_id, error in [
+        ("01a201e5-a996-7a61-8db2-c256091e8939", ThreadNotFound),
+        ("nonsense", InvalidRequest),
+        (archived.id, InvalidRequest),
+        (live.id, Conflict),
+    ]:
+        with pytest.raises(error):
+            await LiveThread.resume(store, thread_id, clock=clock)
+    await live.append_items([user_message("still mine")])
+
+
+# Children and forks by reference
+
+
+async def test_inherited_items_say_nothing_about_the_child(
+    store: FaultyStore, clock: ManualClock
+) -> None:
+    parent = await record_thread(store, clock, "the parent's")
+    inherited = [UNSTORED, *turn("t", "the parent's", usage=TokenUsage(total_tokens=5))]
+
+    child = await LiveThread.create(
+        store, NewThread(cwd="/repo", parent_thread_id=parent.id), inherited=inherited, clock=clock
+    )
+
+    stored = await child.read()
+    assert child.position == len(inherited)
+    assert (stored.model, stored.preview, stored.token_usage) == (None, "", None)
+    assert stored.parent_thread_id == child.parent_thread_id == parent.id
+    await child.append_items([turn_context(model="its own"), user_message("the child's")])
+    stored = await child.read()
+    assert (stored.model, stored.preview) == ("its own", "the child's")
+
+
+async def test_a_resumed_child_does_not_take_over_inherited_facts(
+    store: FaultyStore, clock: ManualClock
+) -> None:
+    parent = await record_thread(store, clock)
+    new = NewThread(cwd="/repo", parent_thread_id=parent.id)
+    child = await LiveThread.create(store, new, inherited=turn("t", "theirs"), clock=clock)
+    await child.shutdown()
+
+    resumed = await LiveThread.resume(store, child.id, clock=clock)
+    await resumed.append_items([agent_message("x")])
+
+    stored = await resumed.read()
+    assert (stored.model, stored.preview) == (None, "")
+
+
+async def test_a_child_whose_inheritance_fails_leaves_no_trace(
+    store: FaultyStore, clock: ManualClock
+) -> None:
+    store.fail("append_items")
+
+    with pytest.raises(StoreUnavailable):
+        await LiveThread.create(store, NEW, inherited=turn("t", "theirs"), clock=clock)
+
+    assert store.calls[-1] == "discard_thread"
+    assert (await store.list_threads()).items == ()
+
+
+async def test_a_fork_by_reference_shows_what_its_part_of_the_history_says(
+    store: FaultyStore, clock: ManualClock
+) -> None:
+    source = await record_thread(store, clock, "first")
+    async with await LiveThread.resume(store, source.id, clock=clock) as live:
+        await live.append_items(turn("t2", "second", model="later"))
+    base = HistoryBase(thread_id=source.id, position=9)
+
+    fork = await LiveThread.create(store, NewThread(cwd="/f", history_base=base), clock=clock)
+    await fork.persist()
+
+    stored = await fork.read()
+    assert (stored.preview, stored.model, stored.cwd) == ("first", "gpt-5.1", "/f")
+    assert fork.position == 10
+
+
+# As a context manager
+
+
+async def test_a_normal_exit_shuts_down(store: FaultyStore, clock: ManualClock) -> None:
+    async with await create(store, clock) as live:
+        await live.append_items([user_message("hello")])
+
+    assert live.closed
+    assert store.calls[-1] == "shutdown_thread"
+
+
+async def test_a_failure_before_the_first_append_discards(
+    store: FaultyStore, clock: ManualClock
+) -> None:
+    with pytest.raises(RuntimeError):
+        async with await create(store, clock) as live:
+            raise RuntimeError
+
+    assert live.closed
+    assert store.calls[-1] == "discard_thread"
+
+
+async def test_a_failure_after_the_first_append_shuts_down(
+    store: FaultyStore, clock: ManualClock
+) -> None:
+    live = await create(store, clock)
+    await live.append_items([user_message("hello")])
+
+    with pytest.raises(RuntimeError):
+        async with live:
+            raise RuntimeError
+
+    assert store.calls[-1] == "shutdown_thread"
+
+
+async def test_the_path_comes_from_the_store(store: FaultyStore, clock: ManualClock) -> None:
+    live = await create(store, clock)
+
+    assert live.rollout_path is None
+
+
+async def test_times_are_those_of_the_store(store: FaultyStore, clock: ManualClock) -> None:
+    created = clock.now()
+    live = await create(store, clock)
+    clock.advance(60)
+
+    await live.append_items([user_message("hello")])
+
+    stored = await live.read()
+    assert stored.created_at == created
+    assert stored.updated_at == created + dt.timedelta(seconds=60)
+
+
+async def test_a_foreign_header_changes_nothing(store: FaultyStore, clock: ManualClock) -> None:
+    live = await create(store, clock)
+    other = session_meta(
+        "01a201e5-a996-7a61-8db2-c256091e8939",
+        created_at=clock.now(),
+        cwd="/theirs",
+        memory_mode="disabled",
+    )
+
+    await live.append_items([other, token_count(None)])
+
+    stored = await live.read()
+    assert (stored.cwd, stored.memory_mode) == ("/repo", "enabled")
