@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from threadstore.errors import ThreadStoreError
 
-__all__ = ["run"]
+__all__ = ["exit_code", "run"]
 
 EXIT_UNEXPECTED = 1
 EXIT_BAD_INPUT = 2
@@ -62,7 +62,7 @@ def _execute(args: argparse.Namespace, *, as_json: bool) -> int:
         if args.debug:
             _print_traceback()
         _report(error.code, error.message, error.hint, as_json=as_json)
-        return _exit_code(error)
+        return exit_code(error)
     except BrokenPipeError:
         raise
     except Exception as error:  # noqa: BLE001 - people get a sentence, --debug the traceback
@@ -74,14 +74,21 @@ def _execute(args: argparse.Namespace, *, as_json: bool) -> int:
         return EXIT_UNEXPECTED
 
 
-def _exit_code(error: ThreadStoreError) -> int:
-    from threadstore.errors import Conflict, StoreUnavailable
+def exit_code(error: ThreadStoreError) -> int:
+    """The exit code of an error: programs may rely on it."""
+    from threadstore import errors
 
-    if isinstance(error, Conflict):
+    if isinstance(error, errors.Conflict):
         return EXIT_CONFLICT
-    if isinstance(error, StoreUnavailable):
+    if isinstance(error, errors.StoreUnavailable):
         return EXIT_UNAVAILABLE
-    return EXIT_BAD_INPUT
+    known = (
+        errors.ThreadNotFound,
+        errors.InvalidRequest,
+        errors.Unsupported,
+        errors.CorruptHistory,
+    )
+    return EXIT_BAD_INPUT if isinstance(error, known) else EXIT_UNEXPECTED
 
 
 def _report(code: str, message: str, hint: str | None, *, as_json: bool) -> None:

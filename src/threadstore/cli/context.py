@@ -31,13 +31,19 @@ class Context(NamedTuple):
         """The store as an async context manager; *url* instead of the user's one if given."""
         from threadstore.factory import open_store
 
-        sqlite_home = os.environ.get("CODEX_SQLITE_HOME") or None
-        return open_store(url or self.store_url, sqlite_home=sqlite_home)
+        url = url or self.store_url
+        sqlite_home = os.environ.get("CODEX_SQLITE_HOME")
+        if sqlite_home and url.startswith("local:"):
+            return open_store(url, sqlite_home=os.path.abspath(sqlite_home))
+        return open_store(url)
 
 
-def _full_url(url: str | None) -> str:
-    """The library takes no empty path; here it means the home that Codex would use."""
-    if url in (None, "", "local", "local:"):
-        home = os.environ.get("CODEX_HOME") or os.path.join(os.path.expanduser("~"), ".codex")
-        return f"local:{os.path.abspath(home)}"
-    return url
+def _full_url(url: str) -> str:
+    """The library wants absolute paths; here they may be relative to the working directory, begin
+    with ``~``, or be missing: then the home is the one that Codex would use."""
+    scheme, colon, rest = url.partition(":")
+    if not colon or scheme != "local":
+        return url
+    path, mark, options = rest.partition("?")
+    path = path.removeprefix("//") or os.environ.get("CODEX_HOME") or "~/.codex"
+    return f"local:{os.path.abspath(os.path.expanduser(path))}{mark}{options}"

@@ -92,7 +92,7 @@ class _Parser(argparse.ArgumentParser):
         if self.command is not None:
             self.add_argument("-h", "--help", action="help", help="show this help and exit")
             load_command(self.command).configure(self)
-            _add_common_options(self, default=argparse.SUPPRESS)
+            _add_common_options(self, store=argparse.SUPPRESS, debug=argparse.SUPPRESS)
         return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
@@ -103,7 +103,8 @@ class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from threadstore.version import VERSION
 
-        parser.exit(message=f"threadstore {VERSION}\n")
+        print(f"threadstore {VERSION}")
+        parser.exit()
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -114,7 +115,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
-    _add_common_options(parser, default=None)
+    _add_common_options(parser, store="local:", debug=False)
     commands = parser.add_subparsers(
         dest="command",
         metavar="COMMAND",
@@ -139,19 +140,16 @@ def load_command(name: str) -> CommandModule:
     return module  # type: ignore[no-any-return]
 
 
-def _add_common_options(parser: argparse.ArgumentParser, *, default: str | None) -> None:
-    """``--store`` and ``--debug`` may stand before or after the command."""
+def _add_common_options(parser: argparse.ArgumentParser, *, store: str, debug: bool | str) -> None:
+    """``--store`` and ``--debug`` may stand before or after a command; with these defaults."""
     parser.add_argument(
         "--store",
         metavar="URL",
-        default=default,
+        default=store,
         help="the store: local:PATH of a Codex home (default local:), or memory:",
     )
     parser.add_argument(
-        "--debug",
-        action="store_true",
-        default=False if default is None else default,
-        help="show the traceback of an error",
+        "--debug", action="store_true", default=debug, help="show the traceback of an error"
     )
 
 

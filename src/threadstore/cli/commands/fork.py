@@ -33,12 +33,10 @@ async def run(context: Context, args: argparse.Namespace) -> int:
     patch = None if args.name is None else ThreadMetadataPatch(name=args.name)
     from threadstore.manager import ThreadManager
 
-    async with context.open_store() as store:
+    async with context.open_store() as store, ThreadManager(store) as manager:
         source = await find_thread(store, args.id)
-        manager = ThreadManager(store)
-        async with await manager.fork(source.id, cwd=cwd) as fork:
-            if patch is not None:
-                await fork.update_metadata(patch)
-            new_id = fork.id
-    context.console.line(new_id)
+        fork = await manager.fork(source.id, cwd=cwd)
+        if patch is not None:
+            await manager.update_thread_metadata(fork.id, patch)
+    context.console.line(fork.id)
     return 0

@@ -1,0 +1,88 @@
+"""``threadstore export``."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.cli.conftest import Home, Run
+
+Command = Callable[..., "subprocess.CompletedProcess[bytes]"]
+
+
+def rollout(home: Home, thread_id: str) -> Path:
+    (path,) = home.path.glob(f"**/rollout-*-{thread_id}.jsonl")
+    return path
+
+
+def test_jsonl_is_the_rollout_byte_for_byte(command: Command, home: Home) -> None:
+    result = command("export", home.plain, "--format", "jsonl")
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert result.stdout == rollout(home, home.plain).read_bytes()
+
+
+def test_jsonl_keeps_damage_blank_lines_and_a_torn_tail(command: Command, home: Home) -> None:
+    path = rollout(home, home.plain)
+    with path.open("ab") as file:
+        file.write(b'\n\nnot json\n{"type":"event_msg"\r\n\xff\xfe' + b"x" * 100_000)
+    assert command("export", home.plain, "--format", "jsonl").stdout == path.read_bytes()
+
+
+def test_jsonl_of_a_compressed_rollout_is_decompressed(command: Command, home: Home) -> None:
+    zstd = pytest.importorskip("backports.zstd")
+    path = rollout(home, home.plain)
+    lines = path.read_bytes()
+    path.with_name(path.name + ".zst").write_bytes(zstd.compress(lines))
+    path.unlink()
+    assert command("export", home.plain, "--format", "jsonl").stdout == lines
+
+
+def test_jsonl_of_an_archived_thread_is_the_same(command: Command, home: Home) -> None:
+    result = command("export", "Old story", "--format", "jsonl")
+    assert result.stdout == rollout(home, home.archived).read_bytes()
+
+
+def test_json_is_the_thread_with_all_turns(cli: Run, home: Home) -> None:
+    export = cli("export", home.named, "--format", "json").json
+    assert list(export) == ["thread"]
+    assert export["thread"]["name"] == "Parser rewrite"
+    (turn,) = export["thread"]["turns"]
+    assert turn["itemsView"] == "full"
+    assert [item["type"] for item in turn["items"]] == ["userMessage", "agentMessage"]
+
+
+def test_markdown_is_the_conversation(cli: Run, home: Home) -> None:
+    text = cli("export", home.named).out
+    assert text.startswith("# Parser rewrite\n")
+    assert f"- Thread: {home.named}\n" in text
+    assert "\n## User\n\nfix the parser\n" in text
+    assert "\n## Agent\n\ndone\n" in text
+
+
+def test_output_names_a_new_file(cli: Run, home: Home, tmp_path: Path) -> None:
+    target = tmp_path / "story.json"
+    result = cli("export", home.named, "--format", "json", "--output", str(target))
+    assert (result.code, result.out) == (0, "")
+    assert json.loads(target.read_bytes())["thread"]["id"] == home.named
+
+
+def test_an_existing_file_is_replaced_by_force_only(cli: Run, home: Home, tmp_path: Path) -> None:
+    target = tmp_path / "story.md"
+    target.write_text("precious")
+    refused = cli("export", home.named, "--output", str(target))
+    assert refused.code == 2
+    assert "--force" in refused.err
+    assert target.read_text() == "precious"
+    assert cli("export", home.named, "--output", str(target), "--force").code == 0
+    assert "fix the parser" in target.read_text()
+
+
+def test_a_failed_export_leaves_no_file_behind(cli: Run, home: Home, tmp_path: Path) -> None:
+    target = tmp_path / "story.md"
+    assert cli("export", "no such thread", "--output", str(target)).code == 2
+    assert cli("export", home.named, "--output", str(tmp_path / "no" / "folder.md")).code == 2
+    assert cli("export", home.named, "--output", str(tmp_path)).code == 2
+    assert [entry.name for entry in tmp_path.iterdir()] == ["home"]
