@@ -20,6 +20,7 @@ from threadstore.errors import InvalidRequest, StoreUnavailable
 from threadstore.history.facts import FactObserver
 from threadstore.history.header import HeaderView, read_header
 from threadstore.history.items import DamagedLine, RolloutItem
+from threadstore.ids import try_thread_id
 from threadstore.metadata import StoredThread, ThreadMetadataPatch, source_parent
 from threadstore.stores.local import reader
 from threadstore.stores.local.lineage import FindRollout, resolve_lineage
@@ -156,7 +157,6 @@ class _Fold:
         self.problem: str | None = None
         self.incomplete = False
         self.facts: dict[str, Any] = {}
-        self.locked: set[str] = set()
         self.observer = FactObserver(self.name_id or "")
         self.recency: dt.datetime | None = None
         self.stamps: deque[str] = deque(maxlen=8)
@@ -165,6 +165,7 @@ class _Fold:
         self.damage: list[Damage] = []
 
     def add(self, batch: Iterable[RolloutItem | DamagedLine]) -> None:
+        items: list[RolloutItem] = []
         for entry in batch:
             self.lines = entry.position or self.lines
             if isinstance(entry, DamagedLine):
@@ -175,9 +176,12 @@ class _Fold:
             if entry.timestamp is not None:
                 self.stamps.append(entry.timestamp)
             if entry.type == "session_meta":
+                self._observe(items)
+                items = []
                 self._session_meta(entry)
             else:
-                self._observe(entry)
+                items.append(entry)
+        self._observe(items)
 
     def inherit_preview(self, batches: Iterator[list[RolloutItem | DamagedLine]], end: int) -> None:
         """Take the preview out of the lines before position *end*."""
@@ -191,34 +195,43 @@ class _Fold:
                 patch = observer.observe(entry)
                 if patch is not None and isinstance(patch.preview, str):
                     self.facts["preview"] = patch.preview
-                    self.locked.add("preview")
+                    self.observer.preview_seen = True
                     return
 
     # Headers
 
     def _session_meta(self, item: RolloutItem) -> None:
-        view = read_header(item)
+        view = self._view(item)
         if view is None:
             return
         if self.thread_id is None:
             self._name_thread(view)
         header_id = view.id or (self.name_id if self.first is None else None)
-        if header_id != self.thread_id:
-            return  # a copied header of the thread this one was forked from
+        if header_id != self.thread_id:  # a copied header of the thread this one was forked from
+            self.observer.cwd_seen = "cwd" in self.facts
+            return
         if self.first is None:
             self.first = view
             self.facts["history_mode"] = view.history_mode or "legacy"
-            self.observer.thread_id = view.id or ""
-            self.observer.observe(item)  # tells it how old the format is
         for field in _HEADER_TEXTS:
             value = getattr(view, field)
-            if value and field not in self.locked:
+            if value:
                 self.facts.setdefault(field, value)
+        self.observer.cwd_seen = "cwd" in self.facts
         if view.has_git:
             self.facts["git"] = view.git
         if view.memory_mode:
             self.facts["memory_mode"] = view.memory_mode
         self._record(item)
+
+    def _view(self, item: RolloutItem) -> HeaderView | None:
+        """The header, after the observer has seen the first one: it tells how old the format is."""
+        if self.thread_id is None and isinstance(item.payload, dict):
+            self.observer.thread_id = try_thread_id(str(item.payload.get("id"))) or ""
+            self.observer.observe(item)
+            if self.observer.header is not None:
+                return self.observer.header
+        return read_header(item)
 
     def _name_thread(self, view: HeaderView) -> None:
         """The first header names the thread, as for Codex, whatever the file is called; unless
@@ -243,22 +256,19 @@ class _Fold:
             self.problem = f"an explicit edit cannot be read: {error}"
             return
         said = patch.present()
+        for field in _FIRST_ONLY & said.keys():
+            setattr(self.observer, f"{field}_seen", True)
+        if "updated_at" in said:
+            self.stamps.clear()  # the time of the edit itself is not what it says
         self._apply(said)
-        self.locked |= said.keys() - {"git", "memory_mode", "advance_recency_at"}
+        self.observer.cwd_seen = "cwd" in self.facts
 
     # Everything else
 
-    def _observe(self, item: RolloutItem) -> None:
-        patch = self.observer.observe(item)
-        if patch is None:
-            return
-        said = patch.present()
-        said.pop("updated_at", None)
-        if item.type == "turn_context" and "cwd" in self.facts:
-            said.pop("cwd", None)
-        for field in _FIRST_ONLY & self.locked:
-            said.pop(field, None)
-        self._apply(said)
+    def _observe(self, items: list[RolloutItem]) -> None:
+        patch = self.observer.observe_all(items) if items else None
+        if patch is not None:
+            self._apply(patch.present())
 
     def _apply(self, said: dict[str, Any]) -> None:
         moment = said.pop("advance_recency_at", None)
@@ -299,20 +309,18 @@ class _Fold:
 
     def _thread(self, thread_id: str) -> StoredThread:
         facts = dict(self.facts)
-        created_at = facts.pop("created_at", None) or self._created_at()
+        created_at = facts.get("created_at") or self._created_at()
         last = next((m for text in reversed(self.stamps) if (m := parse_timestamp(text))), None)
-        updated_at = facts.pop("updated_at", None)
-        updated_at = max(filter(None, (updated_at, last)), default=created_at)
+        updated_at = last or facts.get("updated_at") or created_at
         facts.setdefault("model_provider", "")
         facts.setdefault("source", DEFAULT_SOURCE)
         facts.setdefault("session_id", thread_id)
         if not facts.get("parent_thread_id"):
             facts["parent_thread_id"] = source_parent(facts["source"])
+        facts |= {"created_at": created_at, "updated_at": updated_at}
         return StoredThread(
             id=thread_id,
             rollout_path=self.file.path,
-            created_at=created_at,
-            updated_at=updated_at,
             recency_at=self.recency or created_at,
             archived_at=file_time(self.file) if self.file.archived else None,
             **facts,

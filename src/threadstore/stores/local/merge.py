@@ -195,7 +195,7 @@ def _legacy(derived: Derived, thread: StoredThread, row: StateRow) -> dict[str, 
     if not derived.header:
         changes |= _header_facts(row)
     else:
-        changes |= _missing(thread, row)
+        changes |= _missing(derived, row)
     if "git" not in derived.said:
         changes["git"] = _git(row)
     if "memory_mode" not in derived.said and row.memory_mode:
@@ -234,12 +234,12 @@ def _header_facts(row: StateRow) -> dict[str, Any]:
     return changes
 
 
-def _missing(thread: StoredThread, row: StateRow) -> dict[str, Any]:
+def _missing(derived: Derived, row: StateRow) -> dict[str, Any]:
     """Facts of the header that its release did not write yet."""
     return {
         field: value
         for field in _HEADER_FACTS
-        if not getattr(thread, field) and (value := getattr(row, field))
+        if field not in derived.said and (value := getattr(row, field))
     }
 
 
