@@ -63,13 +63,13 @@ class MetadataWriter:
             if origin is MetadataOrigin.OBSERVED:
                 patch = msgspec.structs.replace(patch, name=UNSET)
                 return thread if patch.is_empty() else self.observe(writer, thread, patch)
+            if patch.is_empty():
+                return thread
             if thread.archived and not include_archived:
                 raise InvalidRequest(
                     f"thread is archived: {thread_id}",
                     hint="unarchive it, or say include_archived",
                 )
-            if patch.is_empty():
-                return thread
             return await in_worker(lambda: self._explicit(writer, thread, patch))
 
     async def _cold(self, thread_id: str) -> StoredThread:

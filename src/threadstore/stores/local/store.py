@@ -356,6 +356,7 @@ class LocalThreadStore(ThreadStore):
                 raise InvalidRequest(f"{refusal}: {thread_id}")
             family = [thread for thread in threads if wanted(thread)]
             await in_worker(lambda: work(family))
+            await in_worker(self._sync.refresh)
         return tuple(thread.id for thread in family)
 
     async def inspect(self, *, fix: bool = False) -> tuple[Finding, ...]:
