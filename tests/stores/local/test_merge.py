@@ -19,6 +19,7 @@ CREATED: Final = dt.datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
 LOGGED: Final = CREATED + dt.timedelta(minutes=1)
 TOUCHED: Final = CREATED + dt.timedelta(hours=1)
 GIT: Final = GitInfo(sha="a", branch="main", origin_url="https://example.org/r.git")
+HEADER: Final = ("cwd", "cli_version", "model_provider")
 
 
 def thread(**fields: Any) -> StoredThread:
@@ -55,9 +56,7 @@ def derived(
         archived=archived,
         thread=logged,
         header=header,
-        said=frozenset({*said, "cwd", "cli_version", "model_provider"})
-        if header
-        else frozenset(said),
+        said=frozenset(said) | {field for field in HEADER if header and getattr(logged, field)},
         lines=3,
     )
 
