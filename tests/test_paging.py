@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from threadstore import paging
 from threadstore.errors import InvalidRequest, ThreadNotFound
 from threadstore.history.items import RolloutItem
 from threadstore.ids import new_thread_id
@@ -178,3 +179,14 @@ async def test_unknown_threads_and_turns_are_named_errors(store: ThreadStore) ->
         await store.list_items(thread_id, turn_id="nope")
     with pytest.raises(InvalidRequest):
         await store.list_turns("no-id")
+
+
+async def test_a_turn_is_in_progress_only_to_who_holds_the_thread_live(store: ThreadStore) -> None:
+    thread_id = await _thread(store, 1)
+    await store.append_items(thread_id, _turn("open")[:2])
+    cold = await store.list_turns(thread_id)
+    live = await paging.list_turns(
+        store, thread_id, None, 10, descending=True, open_status="in_progress"
+    )
+    assert [turn.status for turn in cold.items] == ["interrupted", "completed"]
+    assert [turn.status for turn in live.items] == ["in_progress", "completed"]

@@ -7,30 +7,38 @@ that paging skips and repeats nothing while a thread grows.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeVar
 
 from threadstore.errors import InvalidRequest
-from threadstore.history.items import RolloutItem
-from threadstore.history.turns import StoredTurn, TurnBuilder
+from threadstore.history.items import DamagedLine, RolloutItem
+from threadstore.history.turns import OpenStatus, StoredTurn, TurnBuilder
 from threadstore.ids import parse_thread_id
 from threadstore.queries import ItemPage, TurnPage, check_limit, decode_cursor, encode_cursor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable
 
-    from threadstore.store import ThreadStore
-
-__all__ = ["list_items", "list_turns"]
+__all__ = ["HistorySource", "list_items", "list_turns"]
 
 _T = TypeVar("_T")
 
 
 async def list_turns(
-    store: ThreadStore, thread_id: str, cursor: str | None, limit: int, *, descending: bool
+    store: HistorySource,
+    thread_id: str,
+    cursor: str | None,
+    limit: int,
+    *,
+    descending: bool,
+    open_status: OpenStatus = "interrupted",
 ) -> TurnPage:
-    """A page of turns after rollback. Reads the whole history; stores with an index override it."""
+    """A page of turns after rollback. Reads the whole history; stores with an index override it.
+
+    *open_status* is the status of a last turn without an end: only who holds the thread live knows
+    that it is still in progress.
+    """
     window = _Window.of("turns", parse_thread_id(thread_id), cursor, limit, descending=descending)
-    turns = await _turns(store, thread_id)
+    turns = await _turns(store, thread_id, open_status)
     ordered = reversed(turns) if descending else iter(turns)
     page, more = window.take(ordered, lambda turn: turn.first_position)
     if not page:
@@ -43,7 +51,7 @@ async def list_turns(
 
 
 async def list_items(
-    store: ThreadStore,
+    store: HistorySource,
     thread_id: str,
     turn_id: str | None,
     cursor: str | None,
@@ -70,6 +78,16 @@ async def list_items(
         window.next(_position(page[-1])) if more else None,
         window.backwards(_position(page[0])),
     )
+
+
+class HistorySource(Protocol):
+    """The one verb of a store that paging needs."""
+
+    def iter_history(
+        self, thread_id: str, *, after: int = 0, reverse: bool = False
+    ) -> AsyncIterator[RolloutItem | DamagedLine]:
+        """See :meth:`threadstore.store.ThreadStore.iter_history`."""
+        ...
 
 
 class _Window(NamedTuple):
@@ -140,9 +158,10 @@ def _position(item: RolloutItem) -> int:
     return item.position
 
 
-async def _turns(store: ThreadStore, thread_id: str) -> tuple[StoredTurn, ...]:
-    """The thread's turns."""
-    builder = TurnBuilder()
+async def _turns(
+    store: HistorySource, thread_id: str, open_status: OpenStatus = "interrupted"
+) -> tuple[StoredTurn, ...]:
+    builder = TurnBuilder(open_status=open_status)
     async for entry in store.iter_history(thread_id):
         if isinstance(entry, RolloutItem):
             builder.feed(entry)
@@ -150,7 +169,7 @@ async def _turns(store: ThreadStore, thread_id: str) -> tuple[StoredTurn, ...]:
 
 
 async def _items(
-    store: ThreadStore, thread_id: str, window: _Window
+    store: HistorySource, thread_id: str, window: _Window
 ) -> tuple[list[RolloutItem], bool]:
     """The items of a page, and whether more follow; reads no further than the page needs."""
     after = 0

@@ -142,6 +142,7 @@ def test_the_bare_lines_of_the_oldest_releases_get_todays_types(line: bytes, kin
         b'{"type":"a","payload":{}',
         b'{"type":"a","payload":{}}{"type":"b","payload":{}}',
         b'{"type":"a","payload":1}\n{"type":"b","payload":2}',
+        b'{"type":"a",\n"payload":1}',
         b"[" * 100_000,
         b'{"type":"a","payload":' + b"[" * 100_000,
     ],

@@ -90,6 +90,8 @@ class RolloutItem:
         """
         if line.endswith(b"\n"):
             line = line[:-1]
+        if b"\n" in line:  # JSON allows it between tokens, a file of lines does not
+            raise InvalidRequest("an item is one line; this is more than one")
         try:
             envelope = _decode(line)
         except (msgspec.MsgspecError, RecursionError, ValueError):
@@ -106,8 +108,6 @@ class RolloutItem:
 
     @classmethod
     def _parse_leniently(cls, line: bytes) -> RolloutItem:
-        if b"\n" in line:
-            raise InvalidRequest("an item is one line; this is more than one")
         value = _decode_lossy(line)
         if not isinstance(value, dict):
             raise InvalidRequest("not a JSON object")

@@ -31,7 +31,7 @@ from threadstore.history.messages import bare_user_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["StoredTurn", "TurnBuilder", "TurnError", "TurnStatus", "build_turns"]
+__all__ = ["OpenStatus", "StoredTurn", "TurnBuilder", "TurnError", "TurnStatus", "build_turns"]
 
 TurnStatus: TypeAlias = Literal["completed", "interrupted", "failed", "in_progress"]
 OpenStatus: TypeAlias = Literal["interrupted", "in_progress"]
