@@ -39,7 +39,8 @@ class LiveThread:
 
     Every call takes its turn, in the order of the calls: an append is through policy, history,
     observation and metadata before the next call starts. As a context manager it shuts down on a
-    normal exit; after a failure it shuts down if something was appended, else it discards.
+    normal exit; after a failure it shuts down if something was appended, else it discards, and the
+    failure is what the caller sees.
     """
 
     def __init__(
@@ -269,8 +270,13 @@ class LiveThread:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if exc_type is None or self._appended:
+        if exc_type is None:
             await self.shutdown()
+        elif self._appended or self._unsettled:
+            try:
+                await self.shutdown()
+            except ThreadStoreError:  # what failed first is what the caller shall see
+                await self.discard()
         else:
             await self.discard()
 
