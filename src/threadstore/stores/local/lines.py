@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from typing import Final, Self
@@ -86,6 +85,8 @@ class Log:
         be read forwards.
         """
         if self.compressed:
+            import tempfile
+
             with tempfile.TemporaryFile(buffering=0) as file:
                 for chunk in self.chunks():
                     file.write(chunk)
@@ -226,7 +227,7 @@ def _read_rest(descriptor: int, start: int, end: int) -> Iterator[bytes]:
 
 
 def _line_start(descriptor: int, offset: int) -> int:
-    """Where the line begins in which the byte before *offset* stands, or *offset* if it ends one."""
+    """Where the line begins to which *offset* belongs, if it is not a beginning itself."""
     while offset > 0:
         start = max(offset - _STEP, 0)
         found = _read_exactly(descriptor, start, offset).rfind(b"\n")

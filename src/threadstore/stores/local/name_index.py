@@ -11,7 +11,6 @@ import datetime as dt
 import io
 import os
 import stat
-import tempfile
 from collections.abc import Collection, Iterator
 from typing import Final
 
@@ -125,6 +124,8 @@ def remove(home: Home, thread_ids: Collection[str]) -> bool:
 
 def _rewrite(home: Home, source: int, gone: frozenset[str]) -> None:
     """Replace the open index by one without the lines of *gone*."""
+    import tempfile
+
     target, temporary = tempfile.mkstemp(prefix="session-index-", dir=home.home)
     try:
         copied = _copy(source, 0, target, gone)
