@@ -1,4 +1,4 @@
-"""A writer killed at any moment loses nothing that it acknowledged and leaves nothing unreadable."""
+"""A writer killed at any moment loses nothing it acknowledged and leaves nothing unreadable."""
 
 from __future__ import annotations
 
