@@ -110,8 +110,8 @@ class StateFile:
             database.wait_at_most(self.busy_timeout)
         except StoreUnavailable as error:
             # With a write-ahead log even reading creates files; where we cannot, nobody writes.
-            cannot_open = isinstance(error.__cause__, apsw.CantOpenError)
-            if not cannot_open or os.access(os.path.dirname(self.path), os.W_OK):
+            cannot_create = isinstance(error.__cause__, (apsw.CantOpenError, apsw.ReadOnlyError))
+            if not cannot_create or os.access(os.path.dirname(self.path), os.W_OK):
                 raise
             self._immutable = True
             self._identity = self._look()

@@ -12,7 +12,7 @@ import msgspec
 from threadstore.errors import StoreUnavailable
 from threadstore.stores.local.database import Database
 
-__all__ = ["Schema", "build", "inspect"]
+__all__ = ["Schema", "build", "inspect", "known_migrations"]
 
 CREATED_LEVEL: Final = 32
 """Codex 0.131; every later release migrates from here by itself (tried up to 0.169)."""
@@ -40,7 +40,7 @@ class _Migration(msgspec.Struct, frozen=True, array_like=True):
 
 
 @functools.cache
-def _known_migrations() -> dict[int, _Migration]:
+def known_migrations() -> dict[int, _Migration]:
     """Every migration up to Codex 0.169; all releases agree on a version's checksum."""
     known = msgspec.json.decode(_resource("state_migrations.json"), type=list[_Migration])
     return {migration.version: migration for migration in known}
@@ -82,7 +82,7 @@ def inspect(database: Database) -> Schema:
 
 def _check(applied: list[tuple[int, int, bytes | None]]) -> str | None:
     """Codex refuses to start in each of these cases; migrations it does not know are fine."""
-    known = _known_migrations()
+    known = known_migrations()
     for version, success, checksum in applied:
         if success != 1:
             return f"migration {version} is only partially applied"
@@ -97,7 +97,7 @@ def _check(applied: list[tuple[int, int, bytes | None]]) -> str | None:
 def _checksums(version: int) -> set[str]:
     # Some builds recorded migration 39 as 38; newer ones renumber that row by themselves.
     also = [39] if version == 38 else []
-    return {_known_migrations()[number].checksum for number in [version, *also]}
+    return {known_migrations()[number].checksum for number in [version, *also]}
 
 
 def build(database: Database) -> None:
@@ -108,7 +108,7 @@ def build(database: Database) -> None:
         " VALUES (?, ?, TRUE, ?, -1)",
         [
             (migration.version, migration.description, bytes.fromhex(migration.checksum))
-            for migration in _known_migrations().values()
+            for migration in known_migrations().values()
             if migration.version <= CREATED_LEVEL
         ],
     )
