@@ -6,12 +6,12 @@ History creates a thread; metadata describes it. Start with :func:`open_store`, 
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
 from threadstore.version import VERSION
 
+TYPE_CHECKING = False  # spares every start the import of typing
 if TYPE_CHECKING:
+    from typing import Any
+
     from threadstore.clock import Clock, SystemClock
     from threadstore.config import LocalStoreConfig, MemoryStoreConfig
     from threadstore.errors import (
@@ -131,6 +131,8 @@ def __getattr__(name: str) -> Any:
     module = _MODULES.get(name)
     if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
     value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{module}"), name)
     return value
 

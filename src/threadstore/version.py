@@ -1,7 +1,5 @@
 """The version of this package, written into every header as ``cli_version``."""
 
-from typing import Final
-
 __all__ = ["VERSION"]
 
-VERSION: Final = "0.1.0"
+VERSION = "0.1.0"
