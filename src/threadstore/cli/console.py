@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -81,8 +80,12 @@ class Console:
 
 
 def has_rich() -> bool:
-    """Whether the ``rich`` extra is installed; finding out does not import it."""
-    return importlib.util.find_spec("rich") is not None
+    """Whether the ``rich`` extra is installed."""
+    try:
+        import rich  # noqa: F401
+    except ImportError:
+        return False
+    return True
 
 
 def json_bytes(value: Any) -> bytes:
