@@ -1,4 +1,4 @@
-"""Other programs on the same database files, as real processes."""
+"""Databases, and other programs on them as real processes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,34 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 import pytest
+from tests.stores.local.state_helpers import (
+    execute,
+    migration_row,
+)
+
+from threadstore.stores.local.state_db import StateDb
 
 Locked = Callable[..., AbstractContextManager[None]]
 RunWithoutRights = Callable[[str, str], str]
+
+NEWER_COLUMNS = (
+    "recency_at INTEGER NOT NULL DEFAULT 0",
+    "recency_at_ms INTEGER NOT NULL DEFAULT 0",
+    "history_mode TEXT NOT NULL DEFAULT 'legacy'",
+    "name TEXT",
+    "thread_section_id TEXT",
+    "section_position INTEGER",
+    "section_entered_at_ms INTEGER",
+    "project_id TEXT",
+    "originator TEXT",
+    "daybreak_enabled BOOLEAN",
+    "creator_user_id TEXT",
+    "creator_account_id TEXT",
+    "from_the_future TEXT NOT NULL DEFAULT 'x'",
+)
 
 _HOLDER = """
 import sys, apsw
@@ -72,3 +95,34 @@ def run_without_rights() -> RunWithoutRights:
         return done.stdout.strip()
 
     return run
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    return str(tmp_path / "state_5.sqlite")
+
+
+@pytest.fixture
+def db(path: str) -> Iterator[StateDb]:
+    database = StateDb(path, busy_timeout=0)
+    database.open()
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def newer(db: StateDb, path: str) -> StateDb:
+    """The same at the level of Codex 0.169 and one migration that nobody knows."""
+    db.ensure()
+    execute(
+        path,
+        "BEGIN",
+        *(f"ALTER TABLE threads ADD COLUMN {column}" for column in NEWER_COLUMNS),
+        "CREATE TABLE thread_sections (id TEXT PRIMARY KEY, name TEXT NOT NULL, appearance TEXT)",
+        "INSERT INTO thread_sections VALUES ('s1', 'Pinned', NULL)",
+        "CREATE TABLE thread_read_receipts (thread_id TEXT PRIMARY KEY NOT NULL)",
+        *(migration_row(version) for version in range(33, 63)),
+        "INSERT INTO _sqlx_migrations VALUES (9999, 'new', 'now', 1, x'00', 0)",
+        "COMMIT",
+    )
+    return db
