@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
+pytest_plugins = ["pytester"]
+
 for _name in [*os.environ]:
     if _name == "HOME" or _name.startswith(("CODEX_", "GIT_", "XDG_")):
         del os.environ[_name]

@@ -30,15 +30,16 @@ class ConcurrencyTests(Cases):
         self, store: ThreadStore, harness: StoreHarness
     ) -> None:
         thread = await store.create_thread(NewThread(cwd="/repo"))
-        receipts = await asyncio.gather(
-            *(
-                store.append_items(
-                    thread.id, [items.agent_message(f"{call}.{part}") for part in range(3)]
-                )
-                for call in range(40)
-            )
-        )
-        expected = [f"{call}.{part}" for call in range(40) for part in range(3)]
+        # Of very different sizes, so that a small one would overtake if it could.
+        batches = [
+            [f"{call}.{n} {'x' * (997 * call % 5000)}" for n in range(3)] for call in range(40)
+        ]
+        calls = [
+            store.append_items(thread.id, [items.agent_message(text) for text in batch])
+            for batch in batches
+        ]
+        receipts = await asyncio.gather(*calls)
+        expected = [text for batch in batches for text in batch]
         assert _texts(await history_bodies(store, thread.id)) == expected
         assert [receipt.position for receipt in receipts] == list(range(4, 122, 3))
         assert len(harness.raw_history(thread.id)) == 121
