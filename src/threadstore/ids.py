@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 import uuid
@@ -11,6 +12,7 @@ from threadstore.errors import InvalidRequest
 
 __all__ = ["new_thread_id", "parse_thread_id", "try_thread_id"]
 
+_is_canonical = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}").fullmatch
 _lock = threading.Lock()
 _last_ms = 0
 _counter = 0
@@ -42,7 +44,7 @@ def try_thread_id(text: str) -> str | None:
     hyphenated lower-case one.
     """
     try:
-        return str(uuid.UUID(text))
+        return text if _is_canonical(text) else str(uuid.UUID(text))
     except (ValueError, AttributeError, TypeError):
         return None
 

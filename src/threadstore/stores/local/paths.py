@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from threadstore.errors import InvalidRequest, StoreUnavailable
-from threadstore.ids import try_thread_id
+from threadstore.ids import parse_thread_id
 
 __all__ = [
     "Home",
@@ -138,8 +138,8 @@ def parse_rollout_name(name: str) -> RolloutName | None:
     found = _NAME.fullmatch(name)
     if found is None:
         return None
-    thread_id = _canonical(found[2])
-    rollout_id = _canonical(found[3]) if found[3] else thread_id
+    thread_id = parse_thread_id(found[2])
+    rollout_id = parse_thread_id(found[3]) if found[3] else thread_id
     return RolloutName(
         thread_id=thread_id,
         rollout_id=rollout_id,
@@ -276,11 +276,6 @@ def sync_folder(path: str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _canonical(text: str) -> str:
-    """*text*, which is a UUID with or without hyphens, in canonical form."""
-    return text.lower() if text.count("-") == 4 else try_thread_id(text) or text
 
 
 def _parse_stamp(text: str) -> dt.datetime | None:
