@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ Json = dict[str, Any]
 
 FOLDER = Path(__file__).parent / "golden"
 LABELS = sorted(path.parent.name for path in FOLDER.glob("*/answers.json"))
+_ROLLOUT = re.compile(r"rollout-[-\dT]{20}([-0-9a-f]{36})(?:_[-0-9a-f]{36})?\.jsonl(?:\.zst)?$")
 
 
 class Golden:
@@ -21,22 +23,31 @@ class Golden:
         answers: Json = json.loads(text)
         self.label = label
         self.release = tuple(int(part) for part in answers["version"].split("."))
-        self.folders: str = answers["folders"]
-        self.examples: dict[str, str] = answers["examples"]
+        with tarfile.open(self._archive) as archive:
+            found = map(_ROLLOUT.search, archive.getnames())
+            self.ids = {match[1] for match in found if match}
+        self.examples: dict[str, str] = {
+            example: thread_id
+            for example, thread_id in answers["examples"].items()
+            if thread_id in self.ids
+        }
         self.prompts: dict[str, str] = answers["prompts"]
         self.lists: dict[str, dict[str, list[str]]] = answers["lists"]
         self.threads: dict[str, Json] = answers["threads"]
         self.rows: dict[str, Json] = answers["rows"]
-        self.names = {thread_id: example for example, thread_id in self.examples.items()}
+        self._names = {thread_id: example for example, thread_id in self.examples.items()}
+
+    @property
+    def _archive(self) -> Path:
+        return FOLDER / self.label / "home.tar.xz"
+
+    def example(self, thread_id: str) -> str:
+        """What the thread is an example of; sub-agents are found and not made."""
+        return self._names.get(thread_id, "sub-agent")
 
     def unpack(self, folder: Path) -> Path:
         """The home in a folder of its own: moved away from where the release wrote it."""
         home = folder / "moved"
-        with tarfile.open(FOLDER / self.label / "home.tar.xz") as archive:
+        with tarfile.open(self._archive) as archive:
             archive.extractall(home, filter="data")
         return home
-
-    def listed(self, *, archived: bool) -> set[str]:
-        """The ids that the release lists."""
-        by_key = self.lists.get("archived" if archived else "active", {})
-        return {thread_id for ids in by_key.values() for thread_id in ids}

@@ -21,16 +21,22 @@ SOURCE_KINDS = [
     *("cli", "vscode", "exec", "appServer", "unknown", "subAgent", "subAgentReview"),
     *("subAgentCompact", "subAgentThreadSpawn", "subAgentOther"),
 ]
+FIRST_WITH_LIST_OPTIONS = (0, 100, 0)
+"""Earlier ones ignore ``archived`` and ``sortKey``."""
 KEPT = ("sessions", "archived_sessions", "session_index.jsonl")
 
 
 def ask(r: Recording) -> Json:
     """Lists and threads, as a fresh process of the release answers them."""
-    lists: dict[str, dict[str, list[str]]] = {"active": {}, "archived": {}}
+    lists: dict[str, dict[str, list[str]]] = {"active": {}}
+    keys = ["created_at"]
+    if r.number >= FIRST_WITH_LIST_OPTIONS:
+        lists["archived"] = {}
+        keys += ["updated_at", "recency_at"]
     threads: dict[str, Json] = {}
     with r.serve() as server:
         for name, by_key in lists.items():
-            for key in ("created_at", "updated_at", "recency_at"):
+            for key in keys:
                 try:
                     listed = list_all(server, archived=name == "archived", sortKey=key)
                 except RpcError as error:

@@ -123,6 +123,10 @@ def git_edits(r: Recording, s: AppServer) -> None:
         s.run_turn(thread_id, f"Example {example} [scene plain]")
         s.call("thread/metadata/update", threadId=thread_id, gitInfo=edit)
     s.call("thread/metadata/update", threadId=thread_id, gitInfo={"branch": None})
+    thread_id = r.start(s, "git_all_cleared", "repo")
+    s.run_turn(thread_id, "Forget the repository [scene plain]")
+    nothing = dict.fromkeys(edit)
+    s.call("thread/metadata/update", threadId=thread_id, gitInfo=nothing)
 
 
 def memory_mode(r: Recording, s: AppServer) -> None:
@@ -138,6 +142,14 @@ def everything_edited(r: Recording, s: AppServer) -> None:
     s.call("thread/name/set", threadId=thread_id, name="Edited in every way")
     s.call("thread/metadata/update", threadId=thread_id, gitInfo={"branch": "edited"})
     s.call("thread/memoryMode/set", threadId=thread_id, mode="disabled")
+
+
+def memory_mode_then_git(r: Recording, s: AppServer) -> None:
+    """The other way round: 0.121 writes the first one's line with the Git facts of the start."""
+    thread_id = r.start(s, "memory_mode_then_git", "repo")
+    s.run_turn(thread_id, "Edit me the other way round [scene plain]")
+    s.call("thread/memoryMode/set", threadId=thread_id, mode="disabled")
+    s.call("thread/metadata/update", threadId=thread_id, gitInfo={"branch": "edited"})
 
 
 def archived(r: Recording, s: AppServer) -> None:
@@ -186,7 +198,8 @@ def resumed(r: Recording, s: AppServer) -> None:
 SCENES = (
     plain, tools, same_second, failed, interrupted, images, unicode, credentials, compacted,
     rolled_back, named, named_as_message, named_before_start, git_edits, memory_mode,
-    everything_edited, archived, archived_named, unarchived, forked, spawned, torn, resumed,
+    everything_edited, memory_mode_then_git, archived, archived_named, unarchived, forked, spawned,
+    torn, resumed,
 )  # fmt: skip
 
 
