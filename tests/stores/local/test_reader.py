@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import tracemalloc
 from pathlib import Path
 
@@ -131,6 +132,29 @@ def test_a_rollout_may_be_compressed_or_made_plain_between_reads(path: str) -> N
     os.unlink(path)
     assert len(read(path)) == 2
     assert len(read(path + ".zst")) == 2
+
+
+def test_reading_never_misses_a_rollout_that_changes_its_form(path: str, tmp_path: Path) -> None:
+    spare, packed = f"{tmp_path}/spare", f"{tmp_path}/packed"
+    put(spare, HEADER + b"\n")
+    put(packed, zstd.compress(HEADER + b"\n"))
+    os.link(spare, path)
+    done = threading.Event()
+
+    def keep_changing() -> None:
+        while not done.is_set():
+            os.link(packed, path + ".zst")
+            os.unlink(path)
+            os.link(spare, path)
+            os.unlink(path + ".zst")
+
+    changing = threading.Thread(target=keep_changing)
+    changing.start()
+    try:
+        assert {len(read(path)) for _ in range(300)} == {1}
+    finally:
+        done.set()
+        changing.join()
 
 
 def test_a_rollout_that_is_gone_is_not_found(path: str) -> None:
