@@ -203,8 +203,12 @@ def test_a_git_line_counts_as_a_whole(home: CodexHome, thread_id: str) -> None:
     assert home.facts(lines, thread_id).git == GitInfo(sha="def")
     derived = home.derive(home.write([*lines, header(thread_id, git={})], thread_id))
     assert derived.thread is not None
-    assert derived.thread.git is None
-    assert "git" in derived.said
+    assert (derived.thread.git, derived.git_edited) == (None, True)
+
+
+def test_a_copy_of_the_headers_git_facts_is_no_edit(home: CodexHome, thread_id: str) -> None:
+    lines = [header(thread_id, git=GIT), header(thread_id, git=GIT, memory_mode="disabled")]
+    assert not home.derive(home.write(lines, thread_id)).git_edited
 
 
 def test_later_headers_never_clear_or_replace_what_the_first_one_says(

@@ -223,15 +223,22 @@ def test_times_that_are_missing_or_absurd_are_not_believed() -> None:
 
 
 @pytest.mark.parametrize("logged", [GIT, None])
-def test_git_facts_of_the_log_decide_also_when_cleared(logged: GitInfo | None) -> None:
+def test_a_logged_edit_of_git_facts_decides_also_when_cleared(logged: GitInfo | None) -> None:
     entry = row(git_sha="row", git_branch="comes back")
-    assert merged(derived(thread(git=logged), said=("git",)), entry).git == logged
+    edited = msgspec.structs.replace(derived(thread(git=logged)), git_edited=True)
+    assert merged(edited, entry).git == logged
 
 
-def test_the_row_has_the_git_facts_of_a_log_without() -> None:
+@pytest.mark.parametrize("said", [GitInfo(branch="edited"), None])
+def test_an_edit_that_only_the_row_has_seen_decides_too(said: GitInfo | None) -> None:
+    entry = row(git_branch=said.branch if said else None)
+    assert merged(derived(thread(git=GIT), said=("git",)), entry).git == said
+    assert merged(derived(thread(git=GIT), said=("git",))).git == GIT
+
+
+def test_git_facts_of_a_row_lose_their_credentials() -> None:
     entry = row(git_branch="b", git_origin_url="https://user:secret@example.org/r.git")
     assert merged(entry=entry).git == GitInfo(branch="b", origin_url="https://example.org/r.git")
-    assert merged(entry=row()).git is None
 
 
 def test_the_memory_mode_of_the_log_decides() -> None:

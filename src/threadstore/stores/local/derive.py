@@ -9,6 +9,7 @@ still a thread.
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
@@ -33,6 +34,7 @@ RECORD_KEY: Final = "threadstore"
 ``{"threadstore": {"patch": <ThreadMetadataPatch as JSON>}}``. Codex ignores unknown keys."""
 
 MAX_DAMAGE: Final = 20
+_FORKS_SHOW_THEIR_OWN: Final = frozenset((0, minor) for minor in range(150, 161))
 DEFAULT_SOURCE: Final = "vscode"
 """What a header without ``source`` (before Codex 0.58) and a missing header mean to Codex."""
 
@@ -78,6 +80,9 @@ class Derived(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
     """Whether the thread's own ``session_meta`` could be read."""
     said: frozenset[str] = frozenset()
     """Fields that the log really says (the others hold defaults)."""
+    git_edited: bool = False
+    """Whether a later line says other git facts than the header: only then are edits logged.
+    Codex up to 0.121 edits the row alone, and copies the header's facts into later lines."""
     lines: int = 0
     """Lines of the thread's log, inherited ones included."""
     damaged: int = 0
@@ -119,7 +124,8 @@ def derive(file: RolloutFile, find_rollout: FindRollout) -> Derived:
 
 def _fold_lineage(file: RolloutFile, header: HeaderView, find_rollout: FindRollout) -> _Fold:
     """Fold a rollout that continues others: the thread's own earlier segments count like its own
-    lines (a revert), of another thread's (a fork) only the preview, as Codex 0.169 shows them."""
+    lines (a revert), of another thread's (a fork) only the preview, as Codex 0.169 shows them.
+    Codex 0.155 and 0.160 show the fork's own first message there, once it has one."""
     fold = _Fold(file)
     lineage = resolve_lineage(file.path, find_rollout)
     missing = next((s.missing for s in lineage.segments if s.missing is not None), None)
@@ -132,9 +138,16 @@ def _fold_lineage(file: RolloutFile, header: HeaderView, find_rollout: FindRollo
         own_start = segment.first_position
     if own_start > 1:
         fold.inherit_preview(reader.read_history(file.path, find_rollout), own_start)
+        shows_own = _release(header) in _FORKS_SHOW_THEIR_OWN
+        fold.observer.preview_seen = "preview" in fold.facts and not shows_own
     for batch in reader.read_history(file.path, find_rollout, after=own_start - 1):
         fold.add(batch)
     return fold
+
+
+def _release(header: HeaderView) -> tuple[int, ...]:
+    numbers = re.match(r"(\d+)\.(\d+)", header.cli_version or "")
+    return tuple(map(int, numbers.groups())) if numbers else ()
 
 
 def _thread_of(path: str) -> str | None:
@@ -158,6 +171,7 @@ class _Fold:
         self.incomplete = False
         self.facts: dict[str, Any] = {}
         self.observer = FactObserver(self.name_id or "")
+        self.git_edited = False
         self.recency: dt.datetime | None = None
         self.stamps: deque[str] = deque(maxlen=8)
         self.lines = 0
@@ -195,7 +209,6 @@ class _Fold:
                 patch = observer.observe(entry)
                 if patch is not None and isinstance(patch.preview, str):
                     self.facts["preview"] = patch.preview
-                    self.observer.preview_seen = True
                     return
 
     # Headers
@@ -219,6 +232,7 @@ class _Fold:
                 self.facts.setdefault(field, value)
         self.observer.cwd_seen = "cwd" in self.facts
         if view.has_git:
+            self.git_edited |= view is not self.first and view.git != self.first.git
             self.facts["git"] = view.git
         if view.memory_mode:
             self.facts["memory_mode"] = view.memory_mode
@@ -300,6 +314,7 @@ class _Fold:
             thread=None if thread_id is None else self._thread(thread_id),
             header=self.first is not None,
             said=frozenset(self.facts),
+            git_edited=self.git_edited,
             lines=self.lines,
             damaged=self.damaged,
             damage=tuple(self.damage),
@@ -314,9 +329,9 @@ class _Fold:
         updated_at = last or facts.get("updated_at") or created_at
         facts.setdefault("model_provider", "")
         facts.setdefault("source", DEFAULT_SOURCE)
-        facts.setdefault("session_id", thread_id)
         if not facts.get("parent_thread_id"):
             facts["parent_thread_id"] = source_parent(facts["source"])
+        facts.setdefault("session_id", thread_id)
         facts |= {"created_at": created_at, "updated_at": updated_at}
         return StoredThread(
             id=thread_id,

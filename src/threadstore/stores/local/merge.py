@@ -3,8 +3,9 @@
 Pure functions; the rules say who is believed when the three disagree.
 
 *Legacy threads.* The log is the truth. It decides the texts, the source, the working directory and
-the times of creation, and git facts and memory mode as soon as it says anything about them. The row
-is believed for what only lists need (``updated_at``, ``recency_at``, the time of archiving) and for
+the times of creation, the memory mode as soon as it says anything about it, and git facts as soon
+as an edit of them is logged (from Codex 0.130 on; earlier ones edit the row alone). The row is
+believed for what only lists need (``updated_at``, ``recency_at``, the time of archiving) and for
 the settings of the last turn, and it fills in what a damaged head has lost.
 
 *Paginated threads.* The row is the truth, the log fills in: name, git facts and memory mode are in
@@ -196,7 +197,7 @@ def _legacy(derived: Derived, thread: StoredThread, row: StateRow) -> dict[str, 
         changes |= _header_facts(row)
     else:
         changes |= _missing(derived, row)
-    if "git" not in derived.said:
+    if not derived.git_edited:
         changes["git"] = _git(row)
     if "memory_mode" not in derived.said and row.memory_mode:
         changes["memory_mode"] = row.memory_mode
