@@ -59,7 +59,9 @@ def test_backwards_is_the_reverse_of_forwards(content: bytes, chunk: int) -> Non
 
 @pytest.mark.parametrize("delta", [-1, 0, 1])
 @pytest.mark.parametrize("unit", [1 << 14, lines.CHUNK])
-def test_records_as_long_as_a_read_come_whole_both_ways(tmp_path: Path, unit: int, delta: int) -> None:
+def test_records_as_long_as_a_read_come_whole_both_ways(
+    tmp_path: Path, unit: int, delta: int
+) -> None:
     path = tmp_path / "rollout-x.jsonl"
     content = b"".join(letter * (unit + delta) + b"\n" for letter in (b"a", b"b", b"c"))
     path.write_bytes(content)
