@@ -148,4 +148,4 @@ ANY_VALUE = (
 def test_no_value_whatever_stops_the_reading_of_a_row(values: list[object]) -> None:
     row = decode_row(values, {})
     for ms in (row.created_at_ms, row.updated_at_ms, row.recency_at_ms, row.archived_at_ms):
-        assert ms is None or from_ms(ms)
+        assert ms is None or from_ms(ms).tzinfo is not None

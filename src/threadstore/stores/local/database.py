@@ -109,12 +109,14 @@ class Database:
             return self._depth > 0
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
-        """Every row of a query."""
+        """Every row of a query. Half characters in *values* become question marks."""
         with self._turn:
             try:
                 return self._connection.execute(sql, values).fetchall()
             except apsw.Error as error:
                 raise self._unavailable(error) from error
+            except UnicodeEncodeError:  # a lone surrogate, which SQLite cannot hold
+                return self.rows(sql, [_without_surrogates(value) for value in values])
 
     def value(self, sql: str, values: Sequence[Any] = ()) -> Any:
         """The first value of the first row; ``None`` without rows."""
@@ -186,6 +188,10 @@ class Database:
         if isinstance(error, _DAMAGED):
             return DatabaseDamaged(text, hint="run `threadstore doctor` for details")
         return StoreUnavailable(text, hint=_HINTS.get(type(error)))
+
+
+def _without_surrogates(value: Any) -> Any:
+    return value.encode(errors="replace").decode() if isinstance(value, str) else value
 
 
 def file_identity(path: str) -> tuple[int, int] | None:

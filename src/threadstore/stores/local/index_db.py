@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.resources
+import json
 import os
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final
@@ -326,7 +327,6 @@ def _remove(path: str) -> None:
 
 
 def _columns(thread: StoredThread) -> tuple[Any, ...]:
-    values = msgspec.structs.asdict(thread)
     texts = dict.fromkeys(text for text in (thread.name, thread.title, thread.preview) if text)
     custom = thread.source.get("custom") if isinstance(thread.source, dict) else None
     return (
@@ -343,8 +343,16 @@ def _columns(thread: StoredThread) -> tuple[Any, ...]:
         resolve_cwd(thread.cwd),
         thread.name,
         index_query.searchable(texts),
-        _encode(_Record(**values)),
+        _record(thread),
     )
+
+
+def _record(thread: StoredThread) -> bytes:
+    try:
+        return _encode(_Record(**msgspec.structs.asdict(thread)))
+    except UnicodeEncodeError:  # half a character, which JSON cannot hold
+        text = json.dumps(msgspec.to_builtins(thread), ensure_ascii=False)
+        return text.encode(errors="replace")
 
 
 def _file(

@@ -50,10 +50,17 @@ def select(query: ThreadQuery, cwds: Collection[str] | None) -> tuple[str, list[
         where.add(f"({column}, id) {comparison} (?, ?)", _place(query, query.cursor))
     direction = "DESC" if query.descending else "ASC"
     sql = (
-        f"SELECT record, {column}, id FROM threads{where.sql()}"
+        f"SELECT record, {column}, id FROM threads{_few(query)}{where.sql()}"
         f" ORDER BY {column} {direction}, id {direction} LIMIT ?"
     )
     return sql, [*where.values, query.limit + 1]
+
+
+def _few(query: ThreadQuery) -> str:
+    # SQLite would rather walk along the whole order than sort the few descendants of a thread.
+    if query.parent_id is not None:
+        return " INDEXED BY threads_parent"
+    return " INDEXED BY sqlite_autoindex_threads_1" if query.ancestor_id is not None else ""
 
 
 def _place(query: ThreadQuery, cursor: str) -> tuple[int, str]:
@@ -101,7 +108,7 @@ def _add_filters(where: _Where, query: ThreadQuery, cwds: Collection[str] | None
         ancestor = parse_thread_id(query.ancestor_id)
         where.add(f"id IN ({DESCENDANTS})", [ancestor, ancestor])
     if query.search_term is not None:
-        where.add("instr(search, ?) > 0", [query.search_term.casefold()])
+        where.add("search <> '' AND instr(search, ?) > 0", [query.search_term.casefold()])
 
 
 def _one_of(column: str, values: Iterable[str]) -> tuple[str, list[str]]:

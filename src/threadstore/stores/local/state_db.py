@@ -303,7 +303,7 @@ class StateDb:
         """Point a row elsewhere if it still says *old*; whether it did."""
         sql = "UPDATE threads SET rollout_path = ? WHERE id = ? AND rollout_path = ?"
         with self._file.writing() as database:
-            return database.run(sql, [state_values.storable(new), thread_id, old]) > 0
+            return database.run(sql, [new, thread_id, old]) > 0
 
     def delete(self, thread_ids: Collection[str], *, durable: bool = False) -> None:
         """Remove the threads from every table that is keyed on them."""
@@ -326,7 +326,7 @@ class StateDb:
 def _set_archived(database: Database, change: ArchiveChange) -> bool:
     moment = change.archived_at
     values = [
-        state_values.storable(change.rollout_path),
+        change.rollout_path,
         int(moment is not None),
         None if moment is None else to_ms(moment) // 1000,
         change.thread_id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import Any, Final
 
@@ -20,7 +21,7 @@ from threadstore.metadata import (
 from threadstore.stores.local.state_rows import StateRow
 from threadstore.stores.local.state_schema import Schema
 
-__all__ = ["changes", "new_row", "storable"]
+__all__ = ["changes", "new_row"]
 
 PROFILE_LEVEL: Final = 39
 """From here on Codex keeps permission profiles where sandbox policies were (0.142 and later)."""
@@ -52,22 +53,22 @@ def new_row(thread: StoredThread, *, path: str, schema: Schema) -> Values:
     git = thread.git or GitInfo()
     values: Values = {
         "id": thread.id,
-        "rollout_path": storable(path),
+        "rollout_path": path,
         **_times("created_at", to_ms(thread.created_at)),
         **_times("updated_at", to_ms(thread.updated_at)),
         **_times("recency_at", to_ms(thread.recency_at)),
         **_archived(thread),
         **{field: _plain(thread, field) for field in _PLAIN_FIELDS},
-        **{field: storable(getattr(thread, field)) for field in _FILLED_ONCE},
-        "preview": storable(thread.preview),
-        "first_user_message": storable(thread.first_user_message or ""),
+        **{field: getattr(thread, field) for field in _FILLED_ONCE},
+        "preview": thread.preview,
+        "first_user_message": thread.first_user_message or "",
         **_names(thread, schema),
         "sandbox_policy": _policy(thread, profile=schema.level >= PROFILE_LEVEL),
         "tokens_used": _tokens(thread),
-        "git_sha": storable(git.sha),
-        "git_branch": storable(git.branch),
-        "git_origin_url": storable(git.origin_url),
-        "memory_mode": storable(thread.memory_mode),
+        "git_sha": git.sha,
+        "git_branch": git.branch,
+        "git_origin_url": git.origin_url,
+        "memory_mode": thread.memory_mode,
         "history_mode": _history_mode(thread),
     }
     return {column: value for column, value in values.items() if column in schema.columns}
@@ -87,18 +88,18 @@ def changes(
     Beside it, and only where the row differs: where the rollout is, and what the row lacks.
     Columns may be named that the table has not.
     """
-    values: Values = {"rollout_path": storable(path)}
+    values: Values = {"rollout_path": path}
     if row.archived is not thread.archived:
         values.update(_archived(thread))
     present = patch.present()
     values.update({field: _plain(thread, field) for field in _PLAIN_FIELDS if field in present})
     for field in _NEVER_EMPTIED:
-        text = storable(getattr(thread, field))
+        text = getattr(thread, field)
         if text and (field in present or not getattr(row, field)):
             values[field] = text
     for field in _FILLED_ONCE:
         if getattr(row, field) is None and getattr(thread, field) is not None:
-            values[field] = storable(getattr(thread, field))
+            values[field] = getattr(thread, field)
     values.update(_changed_names(thread, patch, row, origin, schema))
     if isinstance(patch.git, GitInfoPatch):
         values.update(_changed_git(patch.git, origin))
@@ -137,7 +138,7 @@ def _changed_git(git: GitInfoPatch, origin: MetadataOrigin) -> Values:
     said = {"git_sha": git.sha, "git_branch": git.branch, "git_origin_url": git.origin_url}
     explicit = origin is MetadataOrigin.EXPLICIT
     return {
-        column: storable(value) if isinstance(value, str) else None
+        column: value if isinstance(value, str) else None
         for column, value in said.items()
         if value is not UNSET and (explicit or value is not None)
     }
@@ -169,7 +170,7 @@ def _archived(thread: StoredThread) -> Values:
 def _names(thread: StoredThread, schema: Schema) -> Values:
     # Legacy threads have one column for both, and Codex takes a title for a name if it differs
     # from the first user message.
-    name, title = storable(thread.name), storable(thread.title or "")
+    name, title = thread.name, thread.title or ""
     if thread.history_mode == "paginated" and "name" in schema.columns:
         return {"name": name, "title": title}
     return {"title": name or title}
@@ -183,7 +184,7 @@ def _plain(thread: StoredThread, field: str) -> Any:
         value = _source_text(value)
     elif isinstance(value, dict):
         value = _json(value)
-    return storable(value)
+    return value
 
 
 def _source_text(source: SessionSource) -> str:
@@ -215,11 +216,7 @@ def _history_mode(thread: StoredThread) -> str:
 
 
 def _json(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
-
-
-def storable(text: Any) -> Any:
-    """*text* without the lone surrogates that SQLite cannot hold; other values as they are."""
-    if isinstance(text, str) and not text.isascii():
-        return text.encode(errors="replace").decode()
-    return text
+    try:
+        return msgspec.json.encode(value).decode()
+    except UnicodeEncodeError:  # half a character: it goes when it is stored
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
