@@ -148,9 +148,10 @@ class LocalHarness(StoreHarness):
 
     def raw_metadata(self, thread_id: str) -> dict[str, Any] | None:
         path = self._rollout(thread_id)
+        rows = self._rows("state_5.sqlite", "threads", thread_id)
         found = {
             "folder": path and os.path.dirname(path).removeprefix(self.home),
-            "row": next(iter(self._rows("state_5.sqlite", "threads", thread_id)), None),
+            "rows": rows if self.variant == "plain" else [],  # else they come and go
             "names": list(self._names(thread_id)),
         }
         return found if any(found.values()) else None
