@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
-from collections.abc import Iterator, Sequence
-from typing import Any
+import threading
+from typing import TYPE_CHECKING, Any, Final
 
+from threadstore.cli.table import Column, plain_lines
 from threadstore.cli.text import clean
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from rich.progress import Progress
+
 __all__ = ["Console", "has_rich", "json_bytes"]
+
+
+_PATIENCE: Final = 0.5
+"""Seconds after which people want to know that something goes on."""
 
 
 class Console:
@@ -59,24 +70,39 @@ class Console:
         print(f"{clean(question)} [y/N] ", end="", file=sys.stderr, flush=True)
         return sys.stdin.readline().strip().lower() in ("y", "yes")
 
-    def table(self, head: Sequence[str], rows: Sequence[Sequence[str]], *, wide: int) -> None:
-        """Print rows for people; the column number *wide* is cut to fit the screen."""
+    def table(self, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
+        """Print a table for people."""
         if has_rich():
             from threadstore.cli.rich_view import print_table
-        else:
-            from threadstore.cli.plain_view import print_table
-        print_table(head, rows, wide)
+
+            print_table(columns, rows)
+            return
+        for line in plain_lines(columns, rows, _screen_width()):
+            self.line(line)
 
     @contextlib.contextmanager
     def working(self, what: str) -> Iterator[None]:
-        """Show that something takes its time, where a person can see it."""
+        """Show that something takes its time, where a person can see it, if it takes long."""
         if not (self._remarks_seen and has_rich()):
             yield
             return
-        from threadstore.cli.rich_view import progress
+        bars: list[Progress] = []
 
-        with progress(what):
+        def start() -> None:
+            from threadstore.cli.rich_view import progress
+
+            bars.append(progress(what))
+            bars[0].start()
+
+        timer = threading.Timer(_PATIENCE, start)
+        timer.start()
+        try:
             yield
+        finally:
+            timer.cancel()
+            timer.join()
+            for bar in bars:
+                bar.stop()
 
 
 def has_rich() -> bool:
@@ -98,3 +124,10 @@ def json_bytes(value: Any) -> bytes:
         import json
 
         return json.dumps(value).encode()
+
+
+def _screen_width() -> int:
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns
+    except (OSError, ValueError):
+        return 80

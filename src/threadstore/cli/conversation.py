@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
@@ -58,7 +59,8 @@ def _from_item(item: dict[str, Any]) -> Entry | None:
     if kind == "agentMessage":
         return Entry("agent", item["text"])
     if kind == "reasoning":
-        return Entry("thought", "\n".join(str(part) for part in item["summary"]))
+        lines = "\n".join(str(part) for part in item["summary"]).split("\n")
+        return Entry("thought", "\n".join(line for line in lines if line.strip()))
     if kind == "contextCompaction":
         return Entry("note", "earlier conversation compacted")
     if kind == "enteredReviewMode":
@@ -78,7 +80,7 @@ def _input(part: dict[str, Any]) -> str:
 def _tool(kind: str, item: dict[str, Any]) -> str:
     if kind == "commandExecution":
         code = item["exitCode"]
-        return _cut(f"$ {item['command']}") + (f" (exit {code})" if code else "")
+        return _cut(f"$ {_script(item['command'])}") + (f" (exit {code})" if code else "")
     if kind == "fileChange":
         files = (f"{change['kind']['type']} {change['path']}" for change in item["changes"])
         return ", ".join(files) + ("" if item["status"] == "completed" else f" ({item['status']})")
@@ -92,9 +94,19 @@ def _tool(kind: str, item: dict[str, Any]) -> str:
     return _cut(f"{kind} {_compact(rest)}" if rest else kind)
 
 
+def _script(command: str) -> str:
+    """What the shell was given, where Codex wrapped the command in ``bash -lc``."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return command
+    wrapped = len(words) == 3 and words[1] in ("-lc", "-c") and words[0].endswith("sh")
+    return words[2] if wrapped else command
+
+
 def _from_model(source: RolloutItem, known: set[str], *, messages: bool) -> Entry | None:
     payload = source.payload
-    if not isinstance(payload, dict) or payload.get("call_id") in known:
+    if not isinstance(payload, dict) or str(payload.get("call_id")) in known:
         return None
     kind = source.kind
     if kind == "function_call":

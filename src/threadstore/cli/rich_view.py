@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
@@ -11,26 +10,30 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
+from threadstore.cli.table import Column, fit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 __all__ = ["print_table", "progress"]
 
 
-def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], wide: int) -> None:
-    """Print a boxed table; column number *wide* takes what the others leave."""
+def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
+    """Print a boxed table that fits the screen."""
+    console = Console()
+    frame = 3 * len(columns) + 1
+    widths, cells = fit(columns, rows, console.width - frame)
     table = Table(box=box.ROUNDED, border_style="dim", header_style="bold")
-    for column, name in enumerate(head):
-        if column == wide:
-            table.add_column(name, no_wrap=True, overflow="ellipsis", ratio=1)
-        else:
-            table.add_column(name, no_wrap=True, overflow="ellipsis")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))  # Text: no markup in user's words
-    Console().print(table)
+    for column, size in zip(columns, widths, strict=True):
+        table.add_column(column.name, no_wrap=True, width=size)
+    for row in cells:
+        table.add_row(*(Text(cell) for cell in row))  # Text: no markup in people's words
+    console.print(table)
 
 
-@contextlib.contextmanager
-def progress(what: str) -> Iterator[None]:
-    """A bar on stderr for work of unknown length; leaves nothing behind."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        bar.add_task(what, total=None)
-        yield
+def progress(what: str) -> Progress:
+    """A bar on stderr for work of unknown length, not started; it leaves nothing behind."""
+    parts = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    bar = Progress(*parts, console=Console(stderr=True), transient=True)
+    bar.add_task(what, total=None)
+    return bar

@@ -11,6 +11,7 @@ from typing import Final
 from threadstore.clock import UTC
 
 __all__ = [
+    "ELLIPSIS",
     "ago",
     "clean",
     "cut",

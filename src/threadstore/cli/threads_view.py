@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from threadstore.cli.console import Console
+from threadstore.cli.table import Column
 from threadstore.cli.text import ago, one_line, short_path, timestamp
 from threadstore.clock import SystemClock
 from threadstore.metadata import StoredThread, source_kind
@@ -46,8 +47,15 @@ def print_threads(
         )
         for thread, short in zip(threads, short_ids(threads), strict=True)
     ]
-    head = ("id", "name", "created" if created else "updated", "directory", "source", "branch")
-    console.table(head, rows, wide=1)
+    columns = (
+        Column("id"),
+        Column("name", shrinks=True),
+        Column("created" if created else "updated"),
+        Column("directory", shrinks=True, keeps_end=True),
+        Column("source"),
+        Column("branch", shrinks=True),
+    )
+    console.table(columns, rows)
 
 
 def short_ids(threads: Sequence[StoredThread]) -> list[str]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from threadstore.cli.console import Console
 from threadstore.cli.context import Context
-from threadstore.cli.text import one_line, plural, short_path
+from threadstore.cli.table import Column
+from threadstore.cli.text import one_line
 from threadstore.store import Finding
 
 __all__ = ["configure", "run"]
@@ -47,34 +47,42 @@ async def run(context: Context, args: argparse.Namespace) -> int:
     if args.json:
         console.json({"data": [_json(finding) for finding in findings], "nextCursor": None})
     elif console.terminal:
-        _print_table(console, findings)
+        _print_report(console, findings)
     else:
         for finding in findings:
             console.record(*(one_line(field) for field in _fields(finding)))
     return EXIT_FOUND if findings else 0
 
 
-def _print_table(console: Console, findings: Sequence[Finding]) -> None:
+def _print_report(console: Console, findings: Sequence[Finding]) -> None:
+    """For people: how often each problem occurs, then every finding with its reason."""
     if not findings:
         console.line("nothing found")
         return
-    rows = [
-        (f.severity, f.code, one_line(short_path(f.subject)), one_line(f.reason), _remedy(f))
-        for f in findings
-    ]
-    console.table(("severity", "code", "subject", "reason", "fix"), rows, wide=3)
-    counts = Counter(finding.code for finding in findings)
-    console.line(", ".join(f"{count} {code}" for code, count in counts.most_common()))
-    fixed = sum(finding.fixed for finding in findings)
-    mendable = sum(finding.fix is not None and not finding.fixed for finding in findings)
-    if fixed:
-        console.line(f"{plural(fixed, 'finding')} fixed")
-    elif mendable:
+    groups: dict[str, list[Finding]] = {}
+    for finding in findings:
+        groups.setdefault(finding.code, []).append(finding)
+    columns = tuple(Column(name) for name in ("problem", "severity", "found", "mendable", "fixed"))
+    console.table(columns, [_summary(code, group) for code, group in groups.items()])
+    for finding in (finding for group in groups.values() for finding in group):
+        console.line()
+        console.line(f"{finding.severity}: {finding.code}: {one_line(finding.subject)}")
+        console.line(f"  {one_line(finding.reason)}")
+        if finding.fix is not None:
+            console.line(f"  {'fixed' if finding.fixed else 'fix'}: {one_line(finding.fix)}")
+    mendable = sum(_mendable(finding) for finding in findings)
+    if mendable:
+        console.line()
         console.line(f"`threadstore doctor --fix` mends {mendable} of {len(findings)}")
 
 
-def _remedy(finding: Finding) -> str:
-    return "fixed" if finding.fixed else one_line(finding.fix or "")
+def _summary(code: str, group: list[Finding]) -> tuple[str, ...]:
+    counts = (len(group), sum(map(_mendable, group)), sum(finding.fixed for finding in group))
+    return (code, group[0].severity, *(str(count) if count else "" for count in counts))
+
+
+def _mendable(finding: Finding) -> bool:
+    return finding.fix is not None and not finding.fixed
 
 
 def _fields(finding: Finding) -> tuple[str, ...]:
