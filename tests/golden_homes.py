@@ -22,6 +22,7 @@ class Golden:
         text = (FOLDER / label / "answers.json").read_text(encoding="utf-8")
         answers: Json = json.loads(text)
         self.label = label
+        self.variant = label.partition("-")[2]
         self.release = tuple(int(part) for part in answers["version"].split("."))
         with tarfile.open(self._archive) as archive:
             found = map(_ROLLOUT.search, archive.getnames())

@@ -57,10 +57,14 @@ class Mistake(NamedTuple):
     releases: tuple[tuple[int, ...], tuple[int, ...]]
     """The first and the last that make the mistake (among the recorded ones)."""
 
+    variant: str = ""
+    """If it takes a special home, which one."""
+
     def made_by(self, golden: Golden) -> bool:
         """Whether it is in this home's answers. Upgraded homes are in newer, better hands."""
         first, last = self.releases
-        return first <= golden.release <= last and not golden.label.endswith("-upgraded")
+        here = golden.variant == self.variant if self.variant else golden.variant != "upgraded"
+        return here and first <= golden.release <= last
 
     def put_right(self, example: str, answer: Json) -> Any:
         """What the release should have answered."""
@@ -105,6 +109,20 @@ MISTAKES: Final = (
         "preview",
         {"fork_untouched": "Fork from here [scene tool]"},
         ((0, 155, 0), (0, 160, 1)),
+    ),
+    Mistake(
+        "a new database has no names of paginated threads, though the name index has",
+        "name",
+        {**NAMES, "named_before_start": "Named before its first turn"},
+        ((0, 169, 0), (0, 169, 0)),
+        "rebuilt",
+    ),
+    Mistake(
+        "a new database has no preview of a fork without a turn of its own",
+        "preview",
+        {"fork_untouched": "Fork from here [scene tool]"},
+        ((0, 169, 0), (0, 169, 0)),
+        "rebuilt",
     ),
     Mistake(
         "a sub-agent that is not loaded has its own session, not that of its parent",
@@ -249,7 +267,8 @@ async def test_without_its_database_every_thread_is_still_listed(
     assert {thread.id for thread in page.items} == golden.ids
     for thread in page.items:
         wanted = expected(golden, thread.id)
-        if golden.example(thread.id) != "fork":  # 0.155 and 0.160 have another one in their table
+        if golden.example(thread.id) not in ("fork", "rolled_back"):
+            # Some releases have another text in their table: of a later message.
             assert thread.preview == wanted.get("preview", thread.preview)
         assert thread.cwd == wanted.get("cwd", thread.cwd)
 

@@ -40,6 +40,9 @@ def record(label: str, work: Path, model_url: str) -> None:
             edit_after_upgrade(r)
         second_process(r)
         exec_runs(r)
+        if r.variant == "rebuilt":
+            for path in r.home.glob("state_5.sqlite*"):
+                path.unlink()
         answers = ask(r)
     save_home(r)
     if answers["threads"]:
@@ -52,7 +55,9 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="folder to work in; recorded")
-    parser.add_argument("labels", nargs="+", metavar="VERSION[-legacy|-compressed|-upgraded]")
+    parser.add_argument(
+        "labels", nargs="+", metavar="VERSION[-legacy|-compressed|-upgraded|-rebuilt]"
+    )
     options = parser.parse_args()
     with ModelServer() as model:
         for label in options.labels:
