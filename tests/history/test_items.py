@@ -169,4 +169,4 @@ def test_a_fresh_line_is_compact_with_the_keys_in_codex_order() -> None:
 
 def test_a_type_that_is_no_text_is_refused() -> None:
     with pytest.raises(InvalidRequest):
-        RolloutItem(5, {})  # type: ignore[arg-type]
+        RolloutItem(5, {}).line()  # type: ignore[arg-type]

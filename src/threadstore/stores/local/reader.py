@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Final, TypeAlias
 
-from threadstore.errors import InvalidRequest, StoreUnavailable
+from threadstore.errors import StoreUnavailable
 from threadstore.history.items import DamagedLine, RolloutItem
 from threadstore.stores.local import lineage
 from threadstore.stores.local.lineage import FindRollout, Segment
@@ -166,20 +166,12 @@ def _backwards(segment: Segment, log: Log, after: int) -> Iterator[Batch]:
 def _parse_batch(lines: list[bytes], position: int, step: int) -> Batch:
     """The entries of *lines*; forwards the first has the position after *position*, backwards
     *position* itself."""
+    first = position + (step > 0)
     batch: Batch = []
-    if step < 0:
-        position += 1
-    for line in lines:
-        position += step
-        try:
-            item = RolloutItem.parse(line)
-        except InvalidRequest:
-            entry = parse_line(line, position)
-            if entry is not None:
-                batch.append(entry)
-        else:
-            item.position = position
-            batch.append(item)
+    for index, item in enumerate(RolloutItem.parse_lines(lines, first, step)):
+        entry = parse_line(lines[index], first + index * step) if item is None else item
+        if entry is not None:
+            batch.append(entry)
     return batch
 
 
