@@ -13,8 +13,6 @@ import platform
 import sys
 import tempfile
 
-from benchmarks.measure import Result
-
 GROUPS = ("append", "lists", "history", "indexing", "startup")
 
 
@@ -25,7 +23,7 @@ def main() -> int:
     parser.add_argument("--folder", help="where to put test homes (default: a temporary folder)")
     options = parser.parse_args()
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
-    print(f"{'what':<44} {'ours':>12} {'limit':>12} {'ratio':>7} {'goal':>8}")
+    print(f"{'what':<44} {'ours':>14} {'limit':>14} {'ratio':>7} {'goal':>8}")
     missed = 0
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         for group in GROUPS:

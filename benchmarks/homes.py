@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import itertools
 import json
 import os
 import random
@@ -13,24 +15,22 @@ _START = 1_790_000_000_000
 
 
 def _stamp(ms: int) -> str:
-    import datetime as dt
-
-    moment = dt.datetime.fromtimestamp(ms / 1000, dt.timezone.utc)
+    moment = dt.datetime.fromtimestamp(ms / 1000, dt.UTC)
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{ms % 1000:03}Z"
 
 
 def rollout_lines(thread_id: str, started_ms: int, rng: random.Random, turns: int) -> list[str]:
     """A legacy rollout in the shapes of Codex 0.131."""
 
+    moments = itertools.count(started_ms, 40)
+
     def line(kind: str, payload: dict[str, object]) -> str:
-        nonlocal now
-        now += 40
+        stamp = _stamp(next(moments))
         return json.dumps(
-            {"timestamp": _stamp(now), "type": kind, "payload": payload}, separators=(",", ":")
+            {"timestamp": stamp, "type": kind, "payload": payload}, separators=(",", ":")
         )
 
-    now = started_ms
-    words = [f"word{rng.randrange(5000)}" for _ in range(60)]
+    words = [f"word{rng.randrange(5000)}" for _ in range(110)]
     lines = [
         line(
             "session_meta",
@@ -51,7 +51,7 @@ def rollout_lines(thread_id: str, started_ms: int, rng: random.Random, turns: in
         turn_id = str(uuid.UUID(int=rng.getrandbits(128)))
         text = f"Turn {turn}: " + " ".join(words)
         lines += [
-            line("event_msg", {"type": "task_started", "turn_id": turn_id, "started_at": now // 1000}),
+            line("event_msg", {"type": "task_started", "turn_id": turn_id, "started_at": 1}),
             line(
                 "turn_context",
                 {
@@ -65,7 +65,11 @@ def rollout_lines(thread_id: str, started_ms: int, rng: random.Random, turns: in
             ),
             line(
                 "response_item",
-                {"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]},
+                {
+                    "type": "message",
+                    "role": "user",
+                    "content": [{"type": "input_text", "text": text}],
+                },
             ),
             line("event_msg", {"type": "user_message", "message": text, "images": []}),
             line(
@@ -74,7 +78,7 @@ def rollout_lines(thread_id: str, started_ms: int, rng: random.Random, turns: in
                     "type": "reasoning",
                     "summary": [],
                     "content": None,
-                    "encrypted_content": "".join(rng.choices("ABCDEFabcdef0123", k=900)),
+                    "encrypted_content": "".join(rng.choices("ABCDEFabcdef0123", k=4_000)),
                 },
             ),
             line("event_msg", {"type": "agent_message", "message": text[::-1]}),

@@ -15,7 +15,9 @@ from threadstore import ThreadQuery, open_store
 
 THREADS: Final = 10_000
 CALLS: Final = 200
-BARE: Final = "SELECT record FROM threads WHERE archived = 0 ORDER BY recency_ms DESC, id DESC LIMIT 51"
+BARE: Final = (
+    "SELECT record FROM threads WHERE archived = 0 ORDER BY recency_ms DESC, id DESC LIMIT 51"
+)
 
 
 def first_page(home: str) -> Iterator[Result]:

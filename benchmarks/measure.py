@@ -36,8 +36,9 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         """The line as it is printed."""
         sign = ">=" if self.higher_is_better else "<="
         mark = "" if self.met else "  MISSED"
+        ours, limit = _figure(self.ours, self.unit), _figure(self.limit, self.unit)
         return (
-            f"{self.name:<44} {_figure(self.ours, self.unit):>12} {_figure(self.limit, self.unit):>12}"
+            f"{self.name:<44} {ours:>14} {limit:>14}"
             f" {self.ratio:>7.3f} {sign + format(self.goal, 'g'):>8}{mark}"
         )
 
