@@ -135,9 +135,7 @@ class ThreadManager:
         no such turn, or the turn is in progress.
         """
         thread_id = parse_thread_id(thread_id)
-        source = self._handles().get(thread_id)
-        if isinstance(source, EphemeralThread):
-            raise InvalidRequest(f"an ephemeral thread cannot be forked: {thread_id}")
+        self._refuse_ephemeral(thread_id, "forked")
         new_id = new_thread_id() if new is None or new.id is None else parse_thread_id(new.id)
         async with self._turn(new_id):
             self._check_open()
@@ -145,12 +143,13 @@ class ThreadManager:
                 raise Conflict(f"thread exists already: {new_id}")
             fork = await fork_thread(
                 self._store,
-                source or thread_id,
+                thread_id,
                 new,
                 ForkPoint(through_turn=through_turn, before_turn=before_turn),
                 new_id=new_id,
                 cwd=cwd,
                 clock=self._clock,
+                running=thread_id in self._handles(),
             )
             return await self._load(fork)
 
@@ -209,7 +208,8 @@ class ThreadManager:
         Loaded ones are shut down first; the thread itself is materialised before. Raises what
         ``archive_thread`` of the store raises.
         """
-        thread_id = self._stored_id(thread_id, "archived")
+        thread_id = parse_thread_id(thread_id)
+        self._refuse_ephemeral(thread_id, "archived")
         async with self._unloading(thread_id) as root:
             if root is not None:
                 await root.persist()
@@ -218,7 +218,8 @@ class ThreadManager:
 
     async def unarchive(self, thread_id: str) -> tuple[str, ...]:
         """Bring a thread and its archived descendants back; the ids, root first."""
-        thread_id = self._stored_id(thread_id, "unarchived")
+        thread_id = parse_thread_id(thread_id)
+        self._refuse_ephemeral(thread_id, "unarchived")
         async with self._list_state, self._turn(thread_id):
             self._check_open()
             return await self._store.unarchive_thread(thread_id)
@@ -312,11 +313,9 @@ class ThreadManager:
             model_provider="openai",
         )
 
-    def _stored_id(self, thread_id: str, what: str) -> str:
-        thread_id = parse_thread_id(thread_id)
+    def _refuse_ephemeral(self, thread_id: str, what: str) -> None:
         if isinstance(self._handles().get(thread_id), EphemeralThread):
             raise InvalidRequest(f"an ephemeral thread cannot be {what}: {thread_id}")
-        return thread_id
 
     @asynccontextmanager
     async def _unloading(self, thread_id: str) -> AsyncIterator[LiveThread | None]:

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from threadstore.live import _git
+from threadstore.live import LiveThread, _git
 from threadstore.live._git import collect_git_info, inside_repository
-from threadstore.metadata import GitInfo
+from threadstore.metadata import GitInfo, NewThread
+from threadstore.stores.memory import MemoryThreadStore
+from threadstore.testing.items import user_message
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -304,3 +306,34 @@ async def test_a_machine_without_git_gives_nothing(
     monkeypatch.setenv("PATH", str(tmp_path))
 
     assert await collect_git_info(str(tmp_path / "repo")) is None
+
+
+async def test_a_new_thread_records_its_repository_with_one_probe(
+    tmp_path: Path, git_calls: Path
+) -> None:
+    sha = make_repo(tmp_path / "repo")
+    async with MemoryThreadStore() as store:
+        live = await LiveThread.create(store, NewThread(cwd=str(tmp_path / "repo")))
+        await live.append_items([user_message("hello")])
+        await live.shutdown()
+        await LiveThread.resume(store, live.id)
+
+        expected = GitInfo(sha=sha, branch="main", origin_url="https://example.org/a.git")
+        assert (await live.read()).git == expected
+        header = (await live.load_history()).items[0].payload
+        assert header["git"]["commit_hash"] == sha
+        assert header["git"]["branch"] == "main"
+    assert len(git_calls.read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize("given", [None, GitInfo(branch="given")])
+async def test_a_thread_is_not_probed_if_told_so_or_told_the_facts(
+    tmp_path: Path, git_calls: Path, given: GitInfo | None
+) -> None:
+    make_repo(tmp_path / "repo")
+    new = NewThread(cwd=str(tmp_path / "repo"), git=given)
+    async with MemoryThreadStore() as store:
+        live = await LiveThread.create(store, new, probe_git=given is not None)
+
+        assert (await live.read()).git == given
+    assert git_calls.read_text() == ""

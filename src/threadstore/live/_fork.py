@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import msgspec
 
-from threadstore.errors import InvalidRequest, ThreadStoreError
+from threadstore.errors import InvalidRequest, ThreadNotFound, ThreadStoreError
 from threadstore.history.header import read_header
 from threadstore.history.items import RolloutItem
 from threadstore.history.turns import build_turns
@@ -36,24 +36,24 @@ class ForkPoint(msgspec.Struct, frozen=True, kw_only=True):
 
 async def fork_thread(
     store: ThreadStore,
-    source: LiveThread | str,
+    source_id: str,
     new: NewThread | None,
     point: ForkPoint,
     *,
     new_id: str,
     cwd: str | None,
     clock: Clock,
+    running: bool,
 ) -> LiveThread:
-    """Fork *source*, a live thread or the id of a cold one; see ``ThreadManager.fork``."""
-    if isinstance(source, LiveThread):
-        await source.flush()
-    source_id = source if isinstance(source, str) else source.id
+    """Fork a thread; see ``ThreadManager.fork``. *running* says that its last turn may go on."""
+    with suppress(ThreadNotFound):  # if it is not live its shutdown has flushed it
+        await store.flush_thread(source_id)
     stored = await store.read_thread(source_id)
     entries = [entry async for entry in store.iter_history(source_id)]
     items = [entry for entry in entries if isinstance(entry, RolloutItem)]
     if not items:
         raise InvalidRequest(f"thread {source_id} has no history to fork")
-    open_status: OpenStatus = "interrupted" if isinstance(source, str) else "in_progress"
+    open_status: OpenStatus = "in_progress" if running else "interrupted"
     end = _end(items, entries[-1].position or 0, point, open_status)
     items = [item for item in items if (item.position or 0) <= end]
     by_reference = store.capabilities.fork_by_reference
