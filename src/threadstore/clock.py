@@ -60,7 +60,8 @@ def from_ms(ms: int) -> dt.datetime:
 
 def rfc3339_ms(moment: dt.datetime) -> str:
     """``2026-11-22T05:42:54.452Z``: the form of every rollout timestamp (Codex 0.29 to 0.169)."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03}Z"
+    utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    return utc.isoformat("T", "milliseconds")[:-6] + "Z"
 
 
 def parse_timestamp(text: object) -> dt.datetime | None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from threadstore.history.items import RolloutItem, _Line
+from threadstore.history.items import RolloutItem, _stored
 from threadstore.history.policy import OUTPUT_LIMIT, affects_metadata, canonical, persists
 
 
@@ -195,7 +195,7 @@ def test_reading_the_kind_does_not_decode_the_payload() -> None:
     item = RolloutItem.parse(b'{"type":"response_item","payload":{"type":"message","x":{}}}')
     assert persists(item, "legacy")
     assert not affects_metadata(item)
-    assert isinstance(_Line.__dict__["payload"].__get__(item), msgspec.Raw)
+    assert isinstance(_stored(item), msgspec.Raw)
 
 
 _long_texts = st.sampled_from(["x", "ü", "\u2028", '"\\', "\x00", "😀"]).map(

@@ -51,7 +51,8 @@ class _Kind(msgspec.Struct, gc=False):
 _decode_kind: Final = msgspec.json.Decoder(_Kind).decode
 _decode_any: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.Encoder().encode
-_stored_payload: Final = _Line.__dict__["payload"]
+_stored: Final = _Line.__dict__["payload"].__get__
+_store: Final = _Line.__dict__["payload"].__set__
 
 
 class RolloutItem(_Line, gc=False, eq=False):
@@ -124,10 +125,10 @@ class RolloutItem(_Line, gc=False, eq=False):
         @property
         def payload(self) -> Any:
             """The decoded payload; do not modify it."""
-            payload = _stored_payload.__get__(self)
+            payload = _stored(self)
             if type(payload) is msgspec.Raw:
                 payload = _decode_payload(payload)
-                _stored_payload.__set__(self, payload)
+                _store(self, payload)
             return payload
 
     @property
@@ -136,7 +137,7 @@ class RolloutItem(_Line, gc=False, eq=False):
 
         Does not decode the payload.
         """
-        payload = _stored_payload.__get__(self)
+        payload = _stored(self)
         if type(payload) is msgspec.Raw:
             try:
                 return _decode_kind(payload).type
@@ -161,9 +162,8 @@ class RolloutItem(_Line, gc=False, eq=False):
         if not isinstance(self.type, str):
             raise InvalidRequest("the type of an item must be a string")
         number = msgspec.UNSET if ordinal is None else ordinal
-        body = _NewLine(timestamp, number, self.type, self.payload)
         try:
-            return _encode(body)
+            return _encode(_NewLine(timestamp, number, self.type, _stored(self)))
         except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
             raise InvalidRequest(
                 f"the payload of this {self.type} item is not JSON: {error}"
