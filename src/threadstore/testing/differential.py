@@ -79,16 +79,21 @@ class _Script:
         await record_thread(
             store, clock, "use ÄÖÜ\nin 100% of _ cases", name="named", id=_NAMED, source="exec"
         )
+        clock.advance()
         await empty_thread(store, id=_EMPTY, model_provider="mock", cwd="")
         clock.advance()
         await self._do(store.resume_thread, _ROOT)
         turn = items.turn("turn-2", "second", "answer", at=clock.now())
         await store.append_items(_ROOT, [*turn, items.unknown_item(x=[None, 1.5, "é"])])
         await store.append_items(_ROOT, [items.thread_rolled_back(1)])
+        observed = ThreadMetadataPatch(updated_at=clock.now(), advance_recency_at=clock.now())
+        await store.update_thread_metadata(_ROOT, observed, origin=MetadataOrigin.OBSERVED)
         await store.shutdown_thread(_ROOT)
 
     async def _look(self, store: ThreadStore) -> None:
         for key in SortKey:
+            if f"{key.value}_at" in self._without:
+                continue
             for descending in (True, False):
                 query = ThreadQuery(limit=3, sort_key=key, descending=descending, archived=None)
                 await self._do(store.list_threads, query)
@@ -102,6 +107,7 @@ class _Script:
             ThreadQuery(only_displayable=True),
             ThreadQuery(cwds=("/repo/../repo",), model_providers=("openai",)),
         ):
+            query = msgspec.structs.replace(query, sort_key=SortKey.CREATED)
             await self._do(store.list_threads, query)
         for thread_id in (_ROOT, _CHILD, _NAMED, _EMPTY, _FRESH, _UNKNOWN):
             await self._do(store.read_thread, thread_id)

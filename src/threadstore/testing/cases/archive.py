@@ -121,6 +121,8 @@ class ArchiveTests(Cases):
             with pytest.raises(Conflict) as caught:
                 await call(thread.id)
             check_error(caught.value)
+        with pytest.raises(InvalidRequest):
+            await store.unarchive_thread(thread.id)
         assert harness.raw_history(thread.id) == lines
         assert not (await store.read_thread(thread.id)).archived
         await store.append_items(thread.id, [items.agent_message("still works")])
@@ -177,6 +179,18 @@ class ArchiveTests(Cases):
         assert {member: harness.raw_metadata(member) for member in family} == before
         assert set(await listed(store)) == set(family)
         await store.append_items(grandchild, [items.agent_message("still works")])
+
+    async def test_a_live_descendant_without_history_keeps_the_family_too(
+        self, store: ThreadStore
+    ) -> None:
+        root = (await empty_thread(store)).id
+        new = NewThread(cwd="/repo", source=spawned_by(root), parent_thread_id=root)
+        child = await store.create_thread(new)
+        for call in (store.archive_thread, store.delete_thread):
+            with pytest.raises(Conflict):
+                await call(root)
+        await store.discard_thread(child.id)
+        assert await store.archive_thread(root) == (root,)
 
     async def test_spawned_threads_are_deleted_along(
         self, store: ThreadStore, harness: StoreHarness
