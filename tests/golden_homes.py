@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import tarfile
@@ -52,3 +53,9 @@ class Golden:
         with tarfile.open(self._archive) as archive:
             archive.extractall(home, filter="data")
         return home
+
+
+@functools.cache
+def load(label: str) -> Golden:
+    """The home of this label, read once."""
+    return Golden(label)

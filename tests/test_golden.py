@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pytest
-from tests.golden_homes import LABELS, Golden, Json
+from tests.golden_homes import LABELS, Golden, Json, load
 
 from threadstore.errors import InvalidRequest
 from threadstore.factory import open_store
@@ -135,7 +135,7 @@ MISTAKES: Final = (
 
 @pytest.fixture(params=LABELS)
 def golden(request: pytest.FixtureRequest) -> Golden:
-    return Golden(request.param)
+    return load(request.param)
 
 
 def expected(golden: Golden, thread_id: str) -> Json:
@@ -232,7 +232,7 @@ def without_nulls(value: Any) -> Any:
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.what)
 def test_releases_make_the_mistakes_that_are_put_right(mistake: Mistake) -> None:
     made = 0
-    for golden in filter(mistake.made_by, map(Golden, LABELS)):
+    for golden in filter(mistake.made_by, map(load, LABELS)):
         for thread_id in golden.ids:
             example, answer = golden.example(thread_id), answered(golden, thread_id)
             if answer and example in mistake.right:
