@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.cli.conftest import Home, Result, Run
 from tests.cli.test_doctor_tour import content
+from tests.cli.test_export import rollout
 
 from threadstore.cli.app import exit_code
 from threadstore.errors import (
@@ -138,6 +141,38 @@ def test_a_thread_that_somebody_writes_is_a_conflict(
     result = asyncio.run(while_open_elsewhere())
     assert result.code == 3
     assert home.plain in result.err
+
+
+AS_ANOTHER_USER = """
+import os, sys
+from threadstore.cli import main
+home, path, *words = sys.argv[1:]
+os.environ["CODEX_HOME"] = home
+assert main(words) == 0  # imports everything: the other user may not read the interpreter's files
+os.chmod(path, 0)
+if os.geteuid() == 0:
+    os.setgid(65534)
+    os.setuid(65534)
+sys.stdout.flush()
+sys.exit(main(words))
+"""
+
+
+@pytest.mark.parametrize("words", [("turns",), ("export",), ("export", "--format", "jsonl")])
+def test_a_file_that_must_not_be_read_is_bad_input(home: Home, words: tuple[str, ...]) -> None:
+    path = rollout(home, home.plain)
+    with tempfile.TemporaryDirectory() as folder:  # the usual one is the test user's alone
+        os.chmod(folder, 0o755)
+        moved = Path(folder, "home")
+        shutil.copytree(home.path, moved)
+        for entry in moved.rglob("*"):
+            entry.chmod(0o755 if entry.is_dir() else 0o644)
+        moved.chmod(0o755)
+        path = moved / path.relative_to(home.path)
+        argv = [sys.executable, "-c", AS_ANOTHER_USER, str(moved), str(path), *words, home.plain]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "Permission denied" in done.stderr
 
 
 def test_an_unexpected_error_is_one_sentence_and_debug_shows_the_traceback(

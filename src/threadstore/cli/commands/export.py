@@ -9,11 +9,10 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Final
 
 from threadstore.cli.context import Context
+from threadstore.cli.reading import all_turns, readable
 from threadstore.cli.resolve import ID_HELP, find_thread
 from threadstore.errors import InvalidRequest
-from threadstore.history.turns import StoredTurn
 from threadstore.metadata import StoredThread
-from threadstore.queries import MAX_LIMIT
 from threadstore.store import ThreadStore
 
 __all__ = ["configure", "run"]
@@ -44,21 +43,25 @@ async def run(context: Context, args: argparse.Namespace) -> int:
         _check_output(args.output, force=args.force)
     async with context.open_store() as store:
         thread = await find_thread(store, args.id)
-        chunks = _FORMATS[args.format](store, thread)
-        if args.output is None:
-            async for chunk in chunks:
-                context.console.raw(chunk)
-            return 0
-        first = await anext(chunks, b"")  # an unreadable thread leaves no file behind
-        with (
-            context.console.working("writing"),
-            _new_file(args.output, force=args.force) as write,
-        ):
-            write(first)
-            async for chunk in chunks:
-                write(chunk)
-    context.console.remark(f"wrote {args.output}")
+        with readable():
+            await _write(context, args, store, thread)
     return 0
+
+
+async def _write(
+    context: Context, args: argparse.Namespace, store: ThreadStore, thread: StoredThread
+) -> None:
+    chunks = _FORMATS[args.format](store, thread)
+    if args.output is None:
+        async for chunk in chunks:
+            context.console.raw(chunk)
+        return
+    first = await anext(chunks, b"")  # an unreadable thread leaves no file behind
+    with _new_file(args.output, force=args.force) as write, context.console.working("writing"):
+        write(first)
+        async for chunk in chunks:
+            write(chunk)
+    context.console.remark(f"wrote {args.output}")
 
 
 def _check_output(path: str, *, force: bool) -> None:
@@ -90,7 +93,7 @@ async def _markdown(store: ThreadStore, thread: StoredThread) -> AsyncIterator[b
     from threadstore.cli.markdown import head, section
 
     yield head(thread).encode("utf-8", "replace")
-    async for turn in _all_turns(store, thread.id):
+    async for turn in all_turns(store, thread.id):
         yield section(turn).encode("utf-8", "replace")
 
 
@@ -98,23 +101,12 @@ async def _json(store: ThreadStore, thread: StoredThread) -> AsyncIterator[bytes
     from threadstore.cli.console import json_bytes
     from threadstore.protocol.codex_thread import protocol_thread
 
-    turns = [turn async for turn in _all_turns(store, thread.id)]
+    turns = [turn async for turn in all_turns(store, thread.id)]
     yield json_bytes({"thread": protocol_thread(thread, turns=turns)}) + b"\n"
 
 
 def _rollout(store: ThreadStore, thread: StoredThread) -> AsyncIterator[bytes]:
     return store.raw_history(thread.id)
-
-
-async def _all_turns(store: ThreadStore, thread_id: str) -> AsyncIterator[StoredTurn]:
-    cursor = None
-    while True:
-        page = await store.list_turns(thread_id, cursor=cursor, limit=MAX_LIMIT, descending=False)
-        for turn in page.items:
-            yield turn
-        cursor = page.next_cursor
-        if cursor is None:
-            return
 
 
 _FORMATS: Final[dict[str, Callable[[ThreadStore, StoredThread], AsyncIterator[bytes]]]] = {

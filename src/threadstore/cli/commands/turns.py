@@ -7,6 +7,7 @@ import argparse
 from threadstore.cli.console import Console
 from threadstore.cli.context import Context
 from threadstore.cli.conversation import entries, turn_facts
+from threadstore.cli.reading import readable
 from threadstore.cli.resolve import ID_HELP, find_thread
 from threadstore.cli.text import one_line
 from threadstore.history.turns import StoredTurn
@@ -42,7 +43,7 @@ async def run(context: Context, args: argparse.Namespace) -> int:
     console = context.console
     async with context.open_store() as store:
         thread = await find_thread(store, args.id)
-        with console.working("reading turns"):
+        with readable(), console.working("reading turns"):
             page = await store.list_turns(
                 thread.id, cursor=args.cursor, limit=args.limit, descending=not args.asc
             )

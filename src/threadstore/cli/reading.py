@@ -1,0 +1,40 @@
+"""Reading a thread's history for people."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from threadstore.errors import InvalidRequest, StoreUnavailable
+from threadstore.queries import MAX_LIMIT
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from threadstore.history.turns import StoredTurn
+    from threadstore.store import ThreadStore
+
+__all__ = ["all_turns", "readable"]
+
+
+@contextmanager
+def readable() -> Iterator[None]:
+    """A file that this user may not read is bad input, not a store that is out of order."""
+    try:
+        yield
+    except StoreUnavailable as error:
+        if isinstance(error.__cause__, PermissionError):
+            raise InvalidRequest(error.message, hint="make it readable for this user") from error
+        raise
+
+
+async def all_turns(store: ThreadStore, thread_id: str) -> AsyncIterator[StoredTurn]:
+    """Every turn of a thread, oldest first."""
+    cursor = None
+    while True:
+        page = await store.list_turns(thread_id, cursor=cursor, limit=MAX_LIMIT, descending=False)
+        for turn in page.items:
+            yield turn
+        cursor = page.next_cursor
+        if cursor is None:
+            return
