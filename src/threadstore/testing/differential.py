@@ -170,6 +170,9 @@ class _Script:
             case StoredThread():
                 facts = msgspec.structs.asdict(value)
                 kept = {key: fact for key, fact in facts.items() if key not in self._without}
+                if value.archived_at and "archived_at" in kept:
+                    # Codex's column holds whole seconds.
+                    kept["archived_at"] = value.archived_at.replace(microsecond=0)
                 return {**kept, "archived": value.archived}
             case list() | tuple():
                 return [self._plain(item) for item in value if not _is_record(item)]
