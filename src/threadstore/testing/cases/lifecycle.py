@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import uuid
 from collections.abc import Awaitable, Callable
@@ -331,6 +332,16 @@ class LifecycleTests(Cases):
             await empty_thread(store)
             await store.close()
             await store.close()
+
+    async def test_closing_leaves_no_task_behind(
+        self, harness: StoreHarness, clock: ManualClock
+    ) -> None:
+        before = asyncio.all_tasks()
+        async with harness.open() as store:
+            thread = await record_thread(store, clock, live=True)
+            await store.list_turns(thread.id)
+            await listed(store)
+        assert asyncio.all_tasks() == before
 
     @pytest.mark.parametrize("verb", [*_BY_ID, *_RELEASING])
     async def test_a_closed_store_is_unavailable(self, harness: StoreHarness, verb: str) -> None:
