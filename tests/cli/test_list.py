@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from tests.cli.conftest import Home, Run
 
@@ -118,3 +120,12 @@ def test_relative_store_paths_start_at_the_working_directory(
 ) -> None:
     monkeypatch.chdir(home.path.parent)
     assert len(cli("--store", "local:home", "list").rows) == 4
+
+
+def test_the_databases_may_be_in_a_folder_of_their_own(
+    cli: Run, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CODEX_SQLITE_HOME", str(tmp_path / "databases"))
+    assert len(cli("list").rows) == 4
+    assert (tmp_path / "databases" / "threadstore_1.sqlite").exists()
+    assert cli("list", "--store", "memory:").code == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from threadstore.cli.console import Console
 
@@ -32,10 +32,17 @@ class Context(NamedTuple):
         from threadstore.factory import open_store
 
         url = url or self.store_url
-        sqlite_home = os.environ.get("CODEX_SQLITE_HOME")
-        if sqlite_home and url.startswith("local:"):
-            return open_store(url, sqlite_home=os.path.abspath(sqlite_home))
-        return open_store(url)
+        return open_store(url, **(_local_options(url) if url.startswith("local:") else {}))
+
+
+def _local_options(url: str) -> dict[str, Any]:
+    """What the environment adds. A home that is not there stays away: no index is kept in it."""
+    home = url.removeprefix("local:").partition("?")[0]
+    sqlite_home = os.environ.get("CODEX_SQLITE_HOME")
+    return {
+        "sqlite_home": os.path.abspath(sqlite_home) if sqlite_home else None,
+        "use_index_file": os.path.isdir(home),
+    }
 
 
 def _full_url(url: str) -> str:
