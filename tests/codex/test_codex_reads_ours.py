@@ -7,30 +7,24 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.codex.app_server import AppServer, write_config
+from tests.codex.comparing import EVERYTHING, differences, facts, our_turns, told
 from tests.codex.install import codex_binary
 from tests.codex.model_server import ANSWERS, ModelServer
 
 from threadstore.factory import open_store
-from threadstore.history.turns import build_turns
 from threadstore.ids import new_thread_id
 from threadstore.manager import ThreadManager
 from threadstore.metadata import GitInfo, GitInfoPatch, NewThread, ThreadMetadataPatch
-from threadstore.protocol.codex_thread import protocol_thread, protocol_turn
-from threadstore.queries import ThreadQuery
+from threadstore.protocol.codex_thread import protocol_thread
 from threadstore.testing import items
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
-
-    from tests.codex.app_server import Json
 
     from threadstore.metadata import StoredThread
 
 pytestmark = [pytest.mark.codex, pytest.mark.timeout(600)]
 
-EVERYTHING = ThreadQuery(archived=None, limit=1000)
-EQUAL = ("name", "preview", "modelProvider", "cwd", "source", "cliVersion", "createdAt")
 GIT = GitInfo(sha="0123456789abcdef0123456789abcdef01234567", branch="main")
 
 EDITS = {
@@ -53,12 +47,6 @@ EDITS = {
 """What a user says about the thread of that name."""
 
 
-@pytest.fixture(scope="module")
-def model() -> Iterator[ModelServer]:
-    with ModelServer() as server:
-        yield server
-
-
 async def write_threads(home: Path, cwd: Path) -> dict[str, StoredThread]:
     """A home full of threads of ours, by name; half of the edits on live, half on cold threads."""
     ids: dict[str, str] = {}
@@ -79,14 +67,6 @@ async def write_threads(home: Path, cwd: Path) -> dict[str, StoredThread]:
         ids["fork"] = (await manager.fork(ids["named"])).id
         await manager.close()
         return {name: await store.read_thread(thread_id) for name, thread_id in ids.items()}
-
-
-async def our_turns(home: Path, thread_id: str) -> list[Json]:
-    """The turns as we see them, in the protocol's form."""
-    async with open_store(f"local:{home}") as store:
-        history = await store.load_history(thread_id)
-    assert history.damage == ()
-    return [protocol_turn(turn) for turn in build_turns(history.items)]
 
 
 @pytest.mark.parametrize("version", ["0.131.0", "0.169.0"])
@@ -149,36 +129,6 @@ def check_lists(server: AppServer, threads: dict[str, StoredThread]) -> None:
             assert listed["git_cleared"]["gitInfo"].pop("branch") == GIT.branch
             assert ours["git_cleared"]["gitInfo"].pop("branch") is None
         assert differences(ours, listed) == []
-
-
-def differences(ours: Json, theirs: Json) -> list[str]:
-    """Every fact that is not equal, readably."""
-    return [
-        f"{name}.{key}: {value!r} here, {theirs[name][key]!r} there"
-        for name, members in ours.items()
-        for key, value in members.items()
-        if theirs[name][key] != value
-    ]
-
-
-def facts(thread: Json) -> Json:
-    """What must be equal of a protocol thread."""
-    return {**{key: thread[key] for key in EQUAL}, "gitInfo": thread["gitInfo"]}
-
-
-def told(turns: list[Json]) -> list[tuple[str, list[str]]]:
-    """How each turn ended and what was said in it."""
-    return [
-        (
-            turn["status"],
-            [
-                item.get("text") or item["content"][0]["text"]
-                for item in turn["items"]
-                if item["type"] in ("userMessage", "agentMessage")
-            ],
-        )
-        for turn in turns
-    ]
 
 
 def codex_memory_modes(home: Path) -> dict[str, str]:
