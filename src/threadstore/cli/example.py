@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
+from threadstore.clock import SystemClock
 from threadstore.history.items import RolloutItem
+from threadstore.ids import new_thread_id
 from threadstore.live.thread import LiveThread
 from threadstore.metadata import NewThread, ThreadMetadataPatch
 from threadstore.store import ThreadStore
 
 __all__ = ["record_example"]
 
-_MODEL: Final = "example-model"
 _TURNS: Final = (
     (
         "How do I keep an agent's conversation when the process ends?",
@@ -36,26 +37,27 @@ _TURNS: Final = (
 
 async def record_example(store: ThreadStore, cwd: str) -> None:
     """Write the example through a live thread, as an agent would."""
-    new = NewThread(cwd=cwd, source="cli", originator="threadstore", model_provider="example")
-    async with await LiveThread.create(store, new) as thread:
-        for number, (question, command, answer) in enumerate(_TURNS, start=1):
-            await thread.append_items(_turn(f"turn-{number}", cwd, question, command, answer))
+    async with await LiveThread.create(store, NewThread(cwd=cwd, source="cli")) as thread:
+        for question, command, answer in _TURNS:
+            await thread.append_items(_turn(cwd, question, command, answer))
         await thread.update_metadata(ThreadMetadataPatch(name="An example conversation"))
 
 
 def _turn(
-    turn_id: str, cwd: str, question: str, command: tuple[str, str] | None, answer: str
+    cwd: str, question: str, command: tuple[str, str] | None, answer: str
 ) -> list[RolloutItem]:
     """The lines of one turn in the order in which Codex writes them."""
+    turn_id = new_thread_id()  # turns have the same kind of id
+    now = int(SystemClock().now().timestamp())
     return [
-        _event("task_started", turn_id=turn_id, model_context_window=None),
+        _event("task_started", turn_id=turn_id, started_at=now, model_context_window=None),
         RolloutItem("turn_context", _context(turn_id, cwd)),
         _message("user", "input_text", question),
         _event("user_message", message=question, images=[], local_images=[], text_elements=[]),
-        *(_command(turn_id, *command) if command else ()),
+        *(_command(*command) if command else ()),
         _event("agent_message", message=answer, phase=None, memory_citation=None),
         _message("assistant", "output_text", answer),
-        _event("task_complete", turn_id=turn_id, last_agent_message=answer),
+        _event("task_complete", turn_id=turn_id, last_agent_message=answer, completed_at=now),
     ]
 
 
@@ -65,13 +67,13 @@ def _context(turn_id: str, cwd: str) -> dict[str, Any]:
         "cwd": cwd,
         "approval_policy": "never",
         "sandbox_policy": {"type": "read-only"},
-        "model": _MODEL,
+        "model": "gpt-5.1",
         "summary": "auto",
     }
 
 
-def _command(turn_id: str, command: str, output: str) -> list[RolloutItem]:
-    call_id = f"call-{turn_id}"
+def _command(command: str, output: str) -> list[RolloutItem]:
+    call_id = "call_example"
     call = {
         "type": "function_call",
         "name": "exec_command",
