@@ -187,10 +187,10 @@ def test_the_log_is_the_truth_of_a_legacy_thread() -> None:
 
 
 def test_the_row_knows_settings_and_times() -> None:
-    entry = row(recency_at_ms=to_ms(TOUCHED) - 1, sandbox_policy={"type": "read-only"})
+    entry = row(recency_at_ms=to_ms(TOUCHED) - 1, sandbox_policy={"type": "danger-full-access"})
     after = merged(entry=entry)
     assert (after.model, after.reasoning_effort, after.approval_mode) == ("row", "high", "never")
-    assert after.sandbox_policy == {"type": "read-only"}
+    assert after.sandbox_policy == {"type": "danger-full-access"}
     assert after.updated_at == TOUCHED
     assert after.recency_at == TOUCHED - dt.timedelta(milliseconds=1)
 

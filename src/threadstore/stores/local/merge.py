@@ -46,6 +46,20 @@ _HEADER_FACTS: Final = (
 )
 _ROW_ONLY: Final = ("section", "section_position", "project_id", "daybreak_enabled")
 _OTHERS_SAY: Final = ("name", "rollout_path", "archived_at", "section_entered_at")
+_READ_ONLY_PROFILE: Final = {
+    "type": "managed",
+    "file_system": {
+        "type": "restricted",
+        "entries": [
+            {"path": {"type": "special", "value": {"kind": "root"}}, "access": "read"},
+        ],
+    },
+    "network": "restricted",
+}
+_NO_POLICY: Final = ((None, None), ({"type": "read-only"}, None), (None, _READ_ONLY_PROFILE))
+"""What the column holds while no turn has said anything, as policy and profile."""
+_BUMP: Final = dt.timedelta(milliseconds=10)
+"""Rows get a time of update of their own: a taken one is moved up by a millisecond or a few."""
 _SETTINGS: Final = ("model", "reasoning_effort", "approval_mode")
 
 
@@ -67,11 +81,12 @@ def merge(
     else:
         changes = _paginated(thread, row) if paginated else _legacy(derived, thread, row)
         changes |= _from_row(thread, row)
-        changes["name"] = (
-            _blank_to_none(row.name) or indexed_name
-            if paginated
-            else explicit_name(thread, row, indexed_name)
-        ) or None
+        if paginated and _has_name_column(row):
+            changes["name"] = _blank_to_none(row.name) or indexed_name or None
+        else:
+            changes["name"] = explicit_name(thread, row, indexed_name)
+            if changes.get("title") == changes["name"]:
+                changes["title"] = thread.title
     changes["history_mode"] = "paginated" if paginated else "legacy"
     if not changes.get("model_provider", thread.model_provider):
         changes["model_provider"] = default_provider
@@ -115,6 +130,8 @@ def rebase(base: StoredThread, ours: StoredThread, theirs: StoredThread) -> Stor
         if (mine := getattr(ours, field)) != (before := getattr(base, field))
         and getattr(theirs, field) == before
     }
+    if ours.updated_at < theirs.updated_at <= ours.updated_at + _BUMP:
+        kept["updated_at"] = ours.updated_at
     kept.pop("rollout_path", None)
     kept.pop("archived_at", None)
     if theirs.archived_at and ours.archived_at and ours.archived_at != base.archived_at:
@@ -142,6 +159,11 @@ def settle(ours: StoredThread, theirs: StoredThread) -> StoredThread:
     say: the name that another program may have given meanwhile, the thread's place in lists."""
     kept = {field: getattr(theirs, field) for field in (*_OTHERS_SAY, *_ROW_ONLY)}
     return msgspec.structs.replace(ours, **kept)
+
+
+def _has_name_column(row: StateRow) -> bool:
+    """Whether names and titles have columns of their own (as good as: from migration 41 on)."""
+    return row.history_mode is not None
 
 
 def _history_mode(derived: Derived, thread: StoredThread, row: StateRow | None) -> str:
@@ -173,16 +195,13 @@ def _settings(thread: StoredThread, row: StateRow) -> dict[str, Any]:
     changes = {field: getattr(row, field) for field in _SETTINGS}
     if row.approval_mode is None:
         changes["approval_mode"] = thread.approval_mode
-    policies = (row.sandbox_policy, row.permission_profile)
+    mine = (row.sandbox_policy, row.permission_profile)
+    logged = (thread.sandbox_policy, thread.permission_profile)
     # The column holds one of the two forms; the log may hold both forms of the same setting.
-    same = any(
-        mine is not None and mine == logged
-        for mine, logged in zip(
-            policies, (thread.sandbox_policy, thread.permission_profile), strict=True
-        )
-    )
-    if policies != (None, None) and not same:
-        changes["sandbox_policy"], changes["permission_profile"] = policies
+    same = any(one is not None and one == other for one, other in zip(mine, logged, strict=True))
+    placeholder = logged == (None, None) and mine in _NO_POLICY
+    if not same and not placeholder:
+        changes["sandbox_policy"], changes["permission_profile"] = mine
     return changes
 
 

@@ -61,7 +61,7 @@ _decode: Final = msgspec.json.Decoder(_Entry).decode
 class IndexSync:
     """Fills the index and keeps it right. Everything here blocks; safe from several threads.
 
-    Threads for which *is_live* holds belong to their writer and are left alone.
+    The records of threads for which *is_live* holds belong to their writer.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class IndexSync:
     def due(self) -> bool:
         """Whether a list would be out of date. Asks the system, but reads no file."""
         return (
-            self._generation != self._index.generation
+            self._generation != self._index_generation()
             or self._overdue()
             or self._names.changed()
             or self._rows.changed()
@@ -127,10 +127,10 @@ class IndexSync:
 
     def refresh_thread(self, thread_id: str) -> StoredThread | None:
         """One thread as it is at this moment; ``None`` if it has no file."""
-        if self._is_live(thread_id):
-            return self._index.get(thread_id)
         with self._lock:
             self._load()
+            if self._is_left_alone(thread_id):
+                return self._index.get(thread_id)
             self._names.update()
             file = self._locate(thread_id)
         if file is None:
@@ -186,7 +186,7 @@ class IndexSync:
     def _load(self) -> None:
         """Start again from what the index says, if it is another one."""
         with self._lock:
-            generation = self._index.generation
+            generation = self._index_generation()
             if generation == self._generation:
                 return
             self._known = self._index.files()
@@ -198,6 +198,10 @@ class IndexSync:
             self._rows.reset()
             self._looked_at = None
             self._generation = generation
+
+    def _index_generation(self) -> int:
+        self._index.meta("")  # an index that was taken away is noticed when it is used
+        return self._index.generation
 
     def _overdue(self) -> bool:
         last = self._looked_at
@@ -248,7 +252,7 @@ class IndexSync:
     def _index_files(self, files: Iterable[RolloutFile]) -> None:
         read: list[Derived] = []
         for file in files:
-            if file.name is not None and self._is_live(file.name.thread_id):
+            if file.name is not None and self._is_left_alone(file.name.thread_id):
                 continue
             try:
                 read.append(derive(file, self._find_rollout))
@@ -292,7 +296,7 @@ class IndexSync:
             for path in paths:
                 known = self._known[path]
                 owner = known.thread_id
-                if owner is not None and self._is_live(owner):
+                if owner is not None and self._is_left_alone(owner):
                     continue
                 if owner is not None:
                     self._owned.get(owner, set()).discard(path)
@@ -339,6 +343,10 @@ class IndexSync:
 
     # Threads
 
+    def _is_left_alone(self, thread_id: str) -> bool:
+        """Whether the thread's writer keeps its record; it cannot notice that the index is new."""
+        return self._is_live(thread_id) and self._index.get(thread_id) is not None
+
     def _all_threads(self) -> Iterator[StoredThread]:
         cursor: str | None = None
         while True:
@@ -350,7 +358,7 @@ class IndexSync:
 
     def _settle_owner(self, thread_id: str, fresh: Derived | None) -> None:
         """Enter a thread after one of its files came, changed or went."""
-        if self._is_live(thread_id):
+        if self._is_left_alone(thread_id):
             return
         row = self._rows.row(thread_id)
         if fresh is not None and self._owned.get(thread_id) == {fresh.path}:
