@@ -108,12 +108,13 @@ class ThreadMetadataSync:
         """
         self._idle = False
         now = self._touched_at = self._clock.now()
-        facts = self._observer.observe_all(items, now=now)
-        if facts is not None:
-            self._facts = facts if self._facts is None else self._facts.merge(facts)
-        if self._facts is not None or self._touch_due() or any(map(affects_metadata, items)):
-            return self._pending()
-        return None
+        if any(map(affects_metadata, items)):
+            facts = self._observer.observe_all(items, now=now)
+            if facts is not None:
+                self._facts = facts if self._facts is None else self._facts.merge(facts)
+        elif self._facts is None and not self._touch_due():
+            return None
+        return self._pending()
 
     def take(self, *, idle: bool = False) -> ThreadMetadataPatch | None:
         """The pending patch, which stays pending; ``None`` if there is none.
