@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.cli.conftest import Home, Run
+from tests.golden_homes import Golden
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 Command = Callable[..., "subprocess.CompletedProcess[bytes]"]
+
+
+def decompressed(path: Path) -> bytes:
+    if path.exists():
+        return path.read_bytes()
+    return zstd.decompress(path.with_name(path.name + ".zst").read_bytes())
 
 
 def rollout(home: Home, thread_id: str) -> Path:
@@ -32,7 +45,6 @@ def test_jsonl_keeps_damage_blank_lines_and_a_torn_tail(command: Command, home: 
 
 
 def test_jsonl_of_a_compressed_rollout_is_decompressed(command: Command, home: Home) -> None:
-    zstd = pytest.importorskip("backports.zstd")
     path = rollout(home, home.plain)
     lines = path.read_bytes()
     path.with_name(path.name + ".zst").write_bytes(zstd.compress(lines))
@@ -43,6 +55,20 @@ def test_jsonl_of_a_compressed_rollout_is_decompressed(command: Command, home: H
 def test_jsonl_of_an_archived_thread_is_the_same(command: Command, home: Home) -> None:
     result = command("export", "Old story", "--format", "jsonl")
     assert result.stdout == rollout(home, home.archived).read_bytes()
+
+
+@pytest.mark.parametrize("label", ["0.29.0", "0.169.0-compressed"])
+def test_rollouts_of_codex_itself_come_out_as_they_are(
+    bare_cli: Run, tmp_path: Path, label: str
+) -> None:
+    store = f"local:{Golden(label).unpack(tmp_path)}"
+    target = tmp_path / "export.jsonl"
+    threads = bare_cli("list", "--all", "--json", "--store", store).json["data"]
+    assert threads
+    for thread in threads:
+        words = ("--format", "jsonl", "--output", str(target), "--force", "--store", store)
+        assert bare_cli("export", thread["id"], *words).code == 0
+        assert target.read_bytes() == decompressed(Path(thread["path"]))
 
 
 def test_json_is_the_thread_with_all_turns(cli: Run, home: Home) -> None:

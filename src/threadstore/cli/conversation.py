@@ -73,8 +73,9 @@ def _from_item(item: dict[str, Any]) -> Entry | None:
 def _input(part: dict[str, Any]) -> str:
     if part["type"] == "text":
         return str(part.get("text"))
-    where = part.get("path") or part.get("url") or part.get("name") or ""
-    return f"[{part['type']} {'data' if str(where).startswith('data:') else where}]"
+    kind = "image" if part["type"] == "localImage" else part["type"]
+    where = str(part.get("path") or part.get("url") or part.get("name") or "")
+    return f"[{kind} {'data' if where.startswith('data:') else where}]"
 
 
 def _tool(kind: str, item: dict[str, Any]) -> str:
