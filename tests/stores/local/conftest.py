@@ -17,6 +17,7 @@ from tests.stores.local.state_helpers import (
     migration_row,
 )
 
+from threadstore.stores.local.index_db import IndexDb
 from threadstore.stores.local.state_db import StateDb
 
 Locked = Callable[..., AbstractContextManager[None]]
@@ -99,7 +100,22 @@ def run_without_rights() -> RunWithoutRights:
 
 @pytest.fixture
 def path(tmp_path: Path) -> str:
+    """Where the state database is."""
     return str(tmp_path / "state_5.sqlite")
+
+
+@pytest.fixture
+def index_path(tmp_path: Path) -> str:
+    """Where the list index is."""
+    return str(tmp_path / "threadstore_1.sqlite")
+
+
+@pytest.fixture
+def index(index_path: str) -> Iterator[IndexDb]:
+    database = IndexDb(index_path, busy_timeout=0)
+    database.open()
+    yield database
+    database.close()
 
 
 @pytest.fixture

@@ -5,78 +5,29 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 import os
-import stat
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from tests.stores.local.index_helpers import every_page, fill, thread
 from tests.stores.local.state_helpers import NOW, execute
 
 from threadstore.clock import UTC
-from threadstore.errors import InvalidRequest, StoreUnavailable
+from threadstore.errors import InvalidRequest
 from threadstore.ids import new_thread_id
 from threadstore.metadata import GitInfo, Section, StoredThread, TokenUsage
 from threadstore.queries import SortKey, ThreadQuery, encode_cursor
 from threadstore.stores.local import index_query
 from threadstore.stores.local.index_db import IndexDb, IndexedFile
 
-Locked = Callable[..., AbstractContextManager[None]]
-RunWithoutRights = Callable[[str, str], str]
-
 MS = dt.timedelta(milliseconds=1)
 PARENT, CHILD, GRANDCHILD = (f"01a201e5-a996-7a61-8db2-00000000000{n}" for n in range(3))
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> str:
-    return str(tmp_path / "threadstore_1.sqlite")
-
-
-@pytest.fixture
-def index(path: str) -> Iterator[IndexDb]:
-    database = IndexDb(path, busy_timeout=0)
-    database.open()
-    yield database
-    database.close()
-
-
-def thread(**changes: Any) -> StoredThread:
-    values: dict[str, Any] = {
-        "id": new_thread_id(),
-        "created_at": NOW,
-        "updated_at": NOW,
-        "recency_at": NOW,
-        "model_provider": "openai",
-        "preview": "Fix it",
-    }
-    return StoredThread(**{**values, **changes})
 
 
 def spawned(parent: str) -> dict[str, Any]:
     source = {"subagent": {"thread_spawn": {"parent_thread_id": parent, "depth": 1}}}
     return {"source": source, "parent_thread_id": parent}
-
-
-def fill(index: IndexDb, threads: list[StoredThread]) -> None:
-    with index.transaction():
-        for each in threads:
-            index.upsert(each)
-
-
-def every_page(index: IndexDb, query: ThreadQuery) -> list[StoredThread]:
-    found: list[StoredThread] = []
-    while True:
-        page = index.page(query)
-        assert len(page.items) <= query.limit
-        found += page.items
-        if page.next_cursor is None:
-            return found
-        query = msgspec.structs.replace(query, cursor=page.next_cursor)
 
 
 def assorted_threads(folder: str) -> list[StoredThread]:
@@ -243,7 +194,7 @@ def test_a_cursor_of_another_make_is_an_invalid_request(index: IndexDb, place: l
     ],
 )
 def test_a_page_is_a_range_of_an_index(
-    index: IndexDb, path: str, filters: dict[str, Any], sort_key: SortKey
+    index: IndexDb, index_path: str, filters: dict[str, Any], sort_key: SortKey
 ) -> None:
     fill(index, [thread() for _ in range(3)])
     query = ThreadQuery(limit=1, sort_key=sort_key, **filters)
@@ -252,7 +203,7 @@ def test_a_page_is_a_range_of_an_index(
         sql, values = index_query.select(each, None)
         for value in values:
             sql = sql.replace("?", repr(value) if isinstance(value, str) else f"{value:d}", 1)
-        plan = [row[3] for row in execute(path, f"EXPLAIN QUERY PLAN {sql}")]
+        plan = [row[3] for row in execute(index_path, f"EXPLAIN QUERY PLAN {sql}")]
         assert len(plan) == 1, plan
         assert "USING INDEX" in plan[0]
         if each.cursor is not None:
@@ -260,7 +211,7 @@ def test_a_page_is_a_range_of_an_index(
 
 
 def test_pages_of_one_working_directory_or_parent_use_their_index(
-    index: IndexDb, path: str
+    index: IndexDb, index_path: str
 ) -> None:
     for query, name in (
         (ThreadQuery(cwds=("/w",)), "threads_cwd_recency"),
@@ -270,8 +221,34 @@ def test_pages_of_one_working_directory_or_parent_use_their_index(
         sql, values = index_query.select(query, query.cwds)
         for value in values:
             sql = sql.replace("?", repr(value) if isinstance(value, str) else f"{value:d}", 1)
-        plan = [row[3] for row in execute(path, f"EXPLAIN QUERY PLAN {sql}")]
+        plan = [row[3] for row in execute(index_path, f"EXPLAIN QUERY PLAN {sql}")]
         assert f"INDEX {name}" in plan[0]
+
+
+def test_a_page_shows_what_another_program_changes(index: IndexDb, index_path: str) -> None:
+    threads = [thread(recency_at=NOW + n * MS) for n in range(3)]
+    fill(index, threads)
+    query = ThreadQuery(descending=False)
+    assert index.page(query).items == tuple(threads)
+    other = IndexDb(index_path)
+    other.open()
+    threads[1] = msgspec.structs.replace(threads[1], name="New", model="gpt-5")
+    other.upsert(threads[1])
+    other.remove([threads[0].id])
+    assert index.page(query).items == tuple(threads[1:])
+    other.remove([threads[1].id])
+    other.upsert(threads[0])
+    assert index.page(query).items == (threads[0], threads[2])
+    other.close()
+
+
+def test_a_page_of_more_threads_than_are_kept_decoded(index: IndexDb) -> None:
+    threads = [thread() for _ in range(2100)]
+    fill(index, threads)
+    for _ in range(2):
+        assert len(index.page(ThreadQuery(limit=10)).items) == 10
+        found = index.page(ThreadQuery(limit=5000, sort_key=SortKey.CREATED)).items
+        assert {each.id for each in found} == {each.id for each in threads}
 
 
 def test_ids_are_found_by_prefix_and_by_exact_name(index: IndexDb) -> None:
@@ -335,167 +312,3 @@ def test_a_transaction_is_all_or_nothing(index: IndexDb) -> None:
     with pytest.raises(KeyError):
         fail()
     assert index.count() == 0
-
-
-def test_the_file_is_private_and_survives(index: IndexDb, path: str) -> None:
-    one = thread()
-    index.upsert(one)
-    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
-    index.close()
-    index.open()
-    assert index.get(one.id) == one
-    assert (index.degraded, index.rebuilt) == (None, None)
-
-
-@pytest.mark.parametrize(
-    "content", [b"", b"no database at all, only text" * 300, b"SQLite format 3\0" + b"\xff" * 8192]
-)
-def test_a_damaged_file_is_made_anew(index: IndexDb, path: str, content: bytes) -> None:
-    index.close()
-    Path(path).write_bytes(content)
-    index.open()
-    index.upsert(thread())
-    assert index.count() == 1
-    assert index.degraded is None
-    assert path in (index.rebuilt or "")
-
-
-def test_a_file_of_another_version_is_made_anew(index: IndexDb, path: str) -> None:
-    index.upsert(thread())
-    index.close()
-    execute(path, "PRAGMA user_version = 99")
-    index.open()
-    assert index.count() == 0
-    assert "schema version 99" in (index.rebuilt or "")
-
-
-def test_damage_that_shows_up_late_is_an_error_once(index: IndexDb, path: str) -> None:
-    fill(index, [thread(preview="x" * 3000) for _ in range(50)])
-    index.close()
-    with open(path, "r+b") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(4096 * 20)
-        file.write(b"\xff" * (size - 4096 * 20))
-    index.open()
-    generation = index.generation
-    with pytest.raises(StoreUnavailable):
-        index.page(ThreadQuery(limit=100, archived=None))
-    assert index.generation > generation
-    assert index.page(ThreadQuery()).items == ()
-    index.upsert(thread())
-    assert index.count() == 1
-
-
-def test_a_removed_file_is_noticed(index: IndexDb, path: str) -> None:
-    index.upsert(thread())
-    generation = index.generation
-    os.unlink(path)
-    assert index.count() == 0
-    assert index.generation > generation
-    index.upsert(thread())
-    assert execute(path, "SELECT count(*) FROM threads", "PRAGMA integrity_check") == [
-        (1,),
-        ("ok",),
-    ]
-
-
-def test_one_that_was_closed_is_unavailable(index: IndexDb) -> None:
-    index.close()
-    index.close()
-    with pytest.raises(StoreUnavailable, match="closed"):
-        index.count()
-
-
-def test_in_memory_by_choice_is_not_degraded() -> None:
-    index = IndexDb(None)
-    index.open()
-    index.upsert(thread())
-    assert (index.count(), index.degraded) == (1, None)
-    index.close()
-
-
-def test_a_locked_file_is_replaced_by_memory(index: IndexDb, path: str, locked: Locked) -> None:
-    index.upsert(thread())
-    index.close()
-    with locked(path, "PRAGMA locking_mode = EXCLUSIVE", "BEGIN EXCLUSIVE"):
-        index.open()
-        assert "kept in memory" in (index.degraded or "")
-        assert "locked" in (index.degraded or "")
-        index.upsert(thread())
-        index.upsert(thread())
-        assert index.count() == 2
-    index.close()
-    index.open()
-    assert (index.count(), index.degraded) == (1, None)
-
-
-READ_ONLY_IMPORTS = """
-from threadstore.queries import ThreadQuery
-from threadstore.stores.local.index_db import IndexDb
-memory = IndexDb(None)
-memory.open()
-memory.page(ThreadQuery())
-"""
-READ_ONLY = """
-index = IndexDb(PATH)
-index.open()
-index.set_meta("a", "b")
-print(index.meta("a"), "|", index.degraded)
-index.close()
-"""
-
-
-@pytest.mark.parametrize("exists", [True, False])
-def test_a_read_only_folder_is_replaced_by_memory(
-    public_folder: str, run_without_rights: RunWithoutRights, exists: bool
-) -> None:
-    path = os.path.join(public_folder, "threadstore_1.sqlite")
-    if exists:
-        index = IndexDb(path)
-        index.open()
-        index.close()
-    os.chmod(public_folder, 0o555)
-    before = os.listdir(public_folder)
-    said = run_without_rights(f"{READ_ONLY_IMPORTS}PATH = {path!r}", READ_ONLY)
-    assert said.startswith("b | the list index is kept in memory")
-    assert os.listdir(public_folder) == before
-
-
-def test_an_unreadable_file_is_made_anew(
-    public_folder: str, run_without_rights: RunWithoutRights
-) -> None:
-    os.chmod(public_folder, 0o777)
-    path = os.path.join(public_folder, "threadstore_1.sqlite")
-    Path(path).touch(mode=0)
-    assert run_without_rights(f"{READ_ONLY_IMPORTS}PATH = {path!r}", READ_ONLY) == "b | None"
-
-
-WRITER = """
-import datetime as dt, sys
-from threadstore.ids import new_thread_id
-from threadstore.metadata import StoredThread
-from threadstore.stores.local.index_db import IndexDb
-now = dt.datetime.now(dt.timezone.utc)
-index = IndexDb(sys.argv[1])
-index.open()
-for _ in range(100):
-    index.upsert(
-        StoredThread(
-            id=new_thread_id(), created_at=now, updated_at=now, recency_at=now, model_provider="x"
-        ),
-        derived=b"d",
-    )
-assert index.degraded is None, index.degraded
-index.close()
-"""
-
-
-def test_processes_share_the_file(path: str) -> None:
-    writers = [subprocess.Popen([sys.executable, "-c", WRITER, path]) for _ in range(3)]
-    assert [writer.wait() for writer in writers] == [0, 0, 0]
-    index = IndexDb(path)
-    index.open()
-    assert (index.count(), index.rebuilt) == (300, None)
-    assert len(every_page(index, ThreadQuery(limit=7))) == 300
-    index.close()
-    assert execute(path, "PRAGMA integrity_check") == [("ok",)]

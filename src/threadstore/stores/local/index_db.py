@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import importlib.resources
 import json
 import os
@@ -26,7 +27,8 @@ from threadstore.stores.local.database import (
 
 __all__ = ["IndexDb", "IndexedFile"]
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
+_CACHED: Final = 2000  # decoded threads kept; a page shows mostly those of the page before
 _WRAP: Final = 1 << 64  # inodes are unsigned, SQLite integers are not
 
 
@@ -58,6 +60,7 @@ _COLUMNS: Final = (
     "parent_id",
     "cwd",
     "name",
+    "digest",
     "search",
     "record",
 )
@@ -72,9 +75,9 @@ class _Record(StoredThread, frozen=True, kw_only=True, gc=False, omit_defaults=T
     """A thread as it is stored: the defaults left out."""
 
 
+_NEVER: Final = (None, None)
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder(StoredThread).decode
-_decode_list: Final = msgspec.json.Decoder(tuple[StoredThread, ...]).decode
 
 
 class IndexDb:
@@ -97,6 +100,7 @@ class IndexDb:
         """Grows with each ``open`` and whenever it is made anew: what was stored may be gone."""
         self._database: Database | None = None
         self._identity: tuple[int, int] | None = None
+        self._decoded: dict[str, tuple[int, StoredThread]] = {}
 
     def open(self) -> None:
         """Open or create the index. Twice is once."""
@@ -215,10 +219,29 @@ class IndexDb:
             cwds = {resolve_cwd(cwd) for cwd in query.cwds}
         sql, values = index_query.select(query, cwds)
         rows = self._rows(sql, values)
-        last = rows[query.limit - 1] if len(rows) > query.limit else None
-        records = b",".join([row[0] for row in rows[: query.limit]])
-        cursor = None if last is None else index_query.cursor_after(query, last[1], last[2])
-        return ThreadPage(_decode_list(b"[" + records + b"]"), cursor)
+        more = len(rows) > query.limit
+        rows = rows[: query.limit]
+        cursor = index_query.cursor_after(query, *rows[-1][:2]) if more else None
+        return ThreadPage(self._threads(rows), cursor)
+
+    def _threads(self, rows: list[tuple[Any, ...]]) -> tuple[StoredThread, ...]:
+        """The threads of a page's rows. Decoding would take most of the time: what has been decoded
+        once is used again while its digest is the same."""
+        decoded = self._decoded
+        stale = [row[1] for row in rows if decoded.get(row[1], _NEVER)[0] != row[2]]
+        if stale:
+            decoded = self._decode_again(stale)
+        return tuple([decoded[row[1]][1] for row in rows if row[1] in decoded])
+
+    def _decode_again(self, stale: list[str]) -> dict[str, tuple[int, StoredThread]]:
+        places = ", ".join("?" * len(stale))
+        sql = f"SELECT id, digest, record FROM threads WHERE id IN ({places})"
+        fresh = {row[0]: (row[1], _decode(row[2])) for row in self._rows(sql, stale)}
+        decoded = {**self._decoded, **fresh}
+        for thread_id in set(stale) - fresh.keys():  # removed since the page was read
+            decoded.pop(thread_id, None)
+        self._decoded = decoded if len(decoded) <= _CACHED else {}
+        return decoded
 
     def ids_with_prefix(self, prefix: str, limit: int) -> list[str]:
         """Ids that begin with *prefix* (hyphens and letter case as in canonical ids)."""
@@ -329,6 +352,7 @@ def _remove(path: str) -> None:
 def _columns(thread: StoredThread) -> tuple[Any, ...]:
     texts = dict.fromkeys(text for text in (thread.name, thread.title, thread.preview) if text)
     custom = thread.source.get("custom") if isinstance(thread.source, dict) else None
+    record = _record(thread)
     return (
         thread.id,
         to_ms(thread.created_at),
@@ -342,8 +366,9 @@ def _columns(thread: StoredThread) -> tuple[Any, ...]:
         thread.parent_thread_id,
         resolve_cwd(thread.cwd),
         thread.name,
+        int.from_bytes(hashlib.blake2b(record, digest_size=8).digest(), signed=True),
         index_query.searchable(texts),
-        _record(thread),
+        record,
     )
 
 

@@ -37,7 +37,7 @@ def cursor_after(query: ThreadQuery, sort_ms: int, thread_id: str) -> str:
 
 
 def select(query: ThreadQuery, cwds: Collection[str] | None) -> tuple[str, list[Any]]:
-    """SQL and values of a page: record, sort value and id of up to ``limit + 1`` threads.
+    """SQL and values of a page: sort value, id and digest of up to ``limit + 1`` threads.
 
     *cwds* are the query's, with links resolved. Raises :class:`InvalidRequest` for a bad cursor.
     """
@@ -50,7 +50,7 @@ def select(query: ThreadQuery, cwds: Collection[str] | None) -> tuple[str, list[
         where.add(f"({column}, id) {comparison} (?, ?)", _place(query, query.cursor))
     direction = "DESC" if query.descending else "ASC"
     sql = (
-        f"SELECT record, {column}, id FROM threads{_few(query)}{where.sql()}"
+        f"SELECT {column}, id, digest FROM threads{_few(query)}{where.sql()}"
         f" ORDER BY {column} {direction}, id {direction} LIMIT ?"
     )
     return sql, [*where.values, query.limit + 1]

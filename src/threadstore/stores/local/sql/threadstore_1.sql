@@ -27,6 +27,7 @@ CREATE TABLE threads (
     parent_id   TEXT,
     cwd         TEXT NOT NULL,  -- links resolved
     name        TEXT,
+    digest      INTEGER NOT NULL,  -- of the record
     search      TEXT NOT NULL,  -- name, title and preview, case folded
     record      BLOB NOT NULL
 );
