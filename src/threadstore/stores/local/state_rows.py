@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, cast
 
 import msgspec
@@ -96,7 +96,8 @@ class StateRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One sentence for each value that could not be read."""
 
 
-def column_list(present: Collection[str], *, as_bytes: bool = False) -> str:
+@functools.lru_cache(maxsize=8)
+def column_list(present: frozenset[str], *, as_bytes: bool = False) -> str:
     """The columns for a SELECT, ``NULL`` for those that the table lacks.
 
     *as_bytes*: text comes as bytes, for tables with text that is not UTF-8.
