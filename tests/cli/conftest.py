@@ -110,8 +110,7 @@ def command(home: Home) -> Callable[..., subprocess.CompletedProcess[bytes]]:
     def run(*words: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
         argv = [sys.executable, "-m", "threadstore", *words]
         env = {**os.environ, "CODEX_HOME": str(home.path), **options.pop("env", {})}
-        return subprocess.run(
-            argv, env=env, capture_output=True, timeout=60, check=False, **options
-        )
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "timeout": 60, **options}
+        return subprocess.run(argv, env=env, check=False, **options)
 
     return run

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import types
 from collections.abc import Callable
 from pathlib import Path
 
@@ -176,28 +177,42 @@ def test_a_file_that_must_not_be_read_is_bad_input(home: Home, words: tuple[str,
 
 
 def test_an_unexpected_error_is_one_sentence_and_debug_shows_the_traceback(
-    cli: Run, home: Home, tmp_path: Path
+    cli: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    full = "/dev/full"
-    if not os.path.exists(full):
-        pytest.skip("needs /dev/full")
-    result = cli("export", home.plain, "--output", full, "--force")
+    async def run(*_: object) -> int:
+        raise ZeroDivisionError("by a bug")
+
+    broken = types.SimpleNamespace(configure=lambda parser: None, run=run)
+    monkeypatch.setitem(sys.modules, "threadstore.cli.commands.show", broken)
+    result = cli("show")
     assert result.code == 1
-    assert result.err.startswith("threadstore: unexpected OSError")
-    assert "Traceback" not in result.err
-    debug = cli("--debug", "export", home.plain, "--output", full, "--force")
-    assert debug.code == 1
-    assert "Traceback" in debug.err
+    first, second = result.err.splitlines()
+    assert first == "threadstore: unexpected ZeroDivisionError: by a bug"
+    assert "--debug" in second
+    assert "Traceback" in cli("--debug", "show").err
 
 
-def test_a_closed_pipe_is_quiet(home: Home) -> None:
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_full_disk_under_the_output_is_told(command: Command, cli: Run, home: Home) -> None:
+    with open("/dev/full", "wb") as full:
+        result = command("list", stdout=full)
+    assert result.returncode == 1
+    assert result.stderr == b"threadstore: No space left on device\n"
+    exported = cli("export", home.plain, "--output", "/dev/full", "--force")
+    assert exported.code == 1
+    assert exported.err == "threadstore: No space left on device\n"
+
+
+def test_closed_streams_are_no_trouble(home: Home) -> None:
+    line = f"{sys.executable} -m threadstore list <&- >&- 2>&-"
+    env = {**os.environ, "CODEX_HOME": str(home.path)}
+    assert subprocess.run(["/bin/sh", "-c", line], env=env, timeout=60, check=False).returncode == 0
+
+
+def test_a_closed_pipe_is_quiet(command: Command) -> None:
     read, write = os.pipe()
     os.close(read)
-    argv = [sys.executable, "-m", "threadstore", "list"]
-    env = {**os.environ, "CODEX_HOME": str(home.path)}
-    done = subprocess.run(
-        argv, env=env, stdout=write, stderr=subprocess.PIPE, timeout=60, check=False
-    )
+    done = command("list", stdout=write)
     os.close(write)
     assert (done.returncode, done.stderr) == (141, b"")
 

@@ -26,6 +26,7 @@ EXIT_BROKEN_PIPE = 141
 
 def run(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code; raises nothing."""
+    _open_closed_streams()
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         code = _parse_and_execute(words)
@@ -35,19 +36,24 @@ def run(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _forget_stdout()
         return EXIT_BROKEN_PIPE
+    except OSError as error:  # the output's disk is full, most likely
+        _forget_stdout()
+        where = f": {error.filename}" if error.filename else ""
+        _report("unexpected", f"{error.strerror or error}{where}", None, as_json="--json" in words)
+        return EXIT_UNEXPECTED
     return code
 
 
 def _parse_and_execute(words: list[str]) -> int:
-    json_errors = "--json" in words
+    as_json = "--json" in words
     try:
         args = build_parser().parse_args(words)
     except SystemExit as done:  # --help and --version
         return int(done.code or 0)
     except UsageError as error:
-        _report("invalid_request", error.message, error.hint, as_json=json_errors)
+        _report("invalid_request", error.message, error.hint, as_json=as_json)
         return EXIT_BAD_INPUT
-    return _execute(args, as_json=json_errors)
+    return _execute(args, as_json=as_json)
 
 
 def _execute(args: argparse.Namespace, *, as_json: bool) -> int:
@@ -63,7 +69,9 @@ def _execute(args: argparse.Namespace, *, as_json: bool) -> int:
             _print_traceback()
         _report(error.code, error.message, error.hint, as_json=as_json)
         return exit_code(error)
-    except BrokenPipeError:
+    except OSError:
+        if args.debug:
+            _print_traceback()
         raise
     except Exception as error:  # noqa: BLE001 - people get a sentence, --debug the traceback
         if args.debug:
@@ -103,7 +111,7 @@ def _report(code: str, message: str, hint: str | None, *, as_json: bool) -> None
 
         text = f"threadstore: {one_line(message)}"
         if hint:
-            text += f"\nhint: {hint}"
+            text += f"\nhint: {one_line(hint)}"
     try:
         print(text, file=sys.stderr)
     except OSError:  # nobody listens
@@ -116,8 +124,15 @@ def _print_traceback() -> None:
     traceback.print_exc()
 
 
+def _open_closed_streams() -> None:
+    """A stream that the caller has closed is ``None``; use one that leads nowhere instead."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r+"))  # noqa: SIM115 - lives as long as we
+
+
 def _forget_stdout() -> None:
-    """Keep the interpreter from flushing into the broken pipe once more when it ends."""
+    """Keep the interpreter from flushing what cannot be written once more when it ends."""
     try:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
