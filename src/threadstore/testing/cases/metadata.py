@@ -109,10 +109,16 @@ class MetadataTests(Cases):
     @pytest.mark.parametrize("mode", _MODES)
     @pytest.mark.parametrize("field", _VALUES)
     async def test_a_field_is_set_and_nothing_else_changes(
-        self, store: ThreadStore, harness: StoreHarness, field: str, mode: str
+        self,
+        store: ThreadStore,
+        harness: StoreHarness,
+        clock: ManualClock,
+        field: str,
+        mode: str,
     ) -> None:
         _require_kept(harness, mode, field)
         for origin in _origins(field):
+            clock.advance()
             thread = await empty_thread(store, history_mode=mode)
             patch = ThreadMetadataPatch(**{field: _VALUES[field]})
             expected = patch.apply(thread)
