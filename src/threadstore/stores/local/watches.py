@@ -142,6 +142,9 @@ class RowWatch:
             return self._state.read_row(thread_id)
         except StoreUnavailable as error:
             self.problem = str(error)
+            if self._digests:  # what is merged without its row now must be merged again some time
+                self._digests = {}
+                _remember(self._index, _ROWS_KEY, {})
             return None
 
     @property
