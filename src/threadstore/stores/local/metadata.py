@@ -112,11 +112,10 @@ class MetadataWriter:
         self, writer: LiveWriter | None, thread: StoredThread, patch: ThreadMetadataPatch
     ) -> StoredThread:
         after = patch.apply(thread)
+        facts = patch.present().keys() - {"name"}
         legacy = thread.history_mode == "legacy"
-        record = (
-            metadata_record(after, patch) if legacy and patch.present().keys() - {"name"} else None
-        )
-        state = self._usable_state(legacy=legacy)
+        record = metadata_record(after, patch) if legacy and facts else None
+        state = self._usable_state(needed=bool(facts) and not legacy)
         with self._open_log(writer, thread, needed=record is not None) as log:
             if state is None:
                 self._write_log(log, record)
@@ -164,13 +163,13 @@ class MetadataWriter:
                 raise
             _log.warning("the row of thread %s lags behind its log: %s", after.id, error)
 
-    def _usable_state(self, *, legacy: bool) -> StateDb | None:
-        """The database, if it can be written. A legacy thread can do without; a paginated one has
-        no other place for what a user says."""
+    def _usable_state(self, *, needed: bool) -> StateDb | None:
+        """The database, if it can be written. A name has the name index and a legacy thread its
+        log; a paginated thread has no other place for the rest of what a user says."""
         state = self._state
         if state is not None and state.writable:
             return state
-        if legacy:
+        if not needed:
             return None
         reason = "it is switched off" if state is None else state.reason
         raise StoreUnavailable(

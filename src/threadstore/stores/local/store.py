@@ -285,8 +285,7 @@ class LocalThreadStore(ThreadStore):
 
     async def read_thread(self, thread_id: str) -> StoredThread:
         thread_id = self._parse(thread_id)
-        writer = self._writers.find(thread_id)
-        thread = writer.thread if writer else await self._find(thread_id)
+        thread = await self._thread(thread_id)
         if thread is None:
             raise ThreadNotFound(thread_id)
         return thread
@@ -346,18 +345,26 @@ class LocalThreadStore(ThreadStore):
         """Do *work* on a thread and the threads it spawned, as far as they are *wanted*."""
         thread_id = self._parse(thread_id)
         await in_worker(lambda: self._sync.refresh(force=True))
-        ids = [thread_id, *self._index.descendants(thread_id)]
+        ids = self._family(thread_id)
         async with self._writers.locks.all_of(ids):
-            self._writers.check_none_live(ids)
-            threads = [thread for member in ids if (thread := await self._find(member))]
+            threads = [thread for member in ids if (thread := await self._thread(member))]
             if not threads or threads[0].id != thread_id:
                 raise ThreadNotFound(thread_id)
             if not wanted(threads[0]):
                 raise InvalidRequest(f"{refusal}: {thread_id}")
+            self._writers.check_none_live(ids)
             family = [thread for thread in threads if wanted(thread)]
             await in_worker(lambda: work(family))
             await in_worker(self._sync.refresh)
         return tuple(thread.id for thread in family)
+
+    def _family(self, thread_id: str) -> list[str]:
+        """The thread and all it spawned, live ones without history included; parents first."""
+        family = [thread_id]
+        for member in family:
+            spawned = [*self._index.children(member), *self._writers.children(member)]
+            family += (child for child in spawned if child not in family)
+        return family
 
     async def inspect(self, *, fix: bool = False) -> tuple[Finding, ...]:
         from threadstore.stores.local.inspection import inspect  # only doctor needs it
@@ -387,6 +394,11 @@ class LocalThreadStore(ThreadStore):
     def _check_still_live(self, writer: LiveWriter) -> None:
         if self._writers.find(writer.thread.id) is not writer:
             raise ThreadNotFound.not_live(writer.thread.id)
+
+    async def _thread(self, thread_id: str) -> StoredThread | None:
+        """A thread, live ones without history included."""
+        writer = self._writers.find(thread_id)
+        return writer.thread if writer else await self._find(thread_id)
 
     async def _find(self, thread_id: str) -> StoredThread | None:
         """A thread with history, as it is at this moment."""

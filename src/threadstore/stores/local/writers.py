@@ -143,6 +143,14 @@ class Writers:
         """Every live thread."""
         return list(self._live)
 
+    def children(self, thread_id: str) -> list[str]:
+        """The live threads that a thread spawned."""
+        return [
+            writer.thread.id
+            for writer in self._live.values()
+            if writer.thread.parent_thread_id == thread_id
+        ]
+
     def check_none_live(self, thread_ids: Iterable[str]) -> None:
         """Conflict if one of them is live here."""
         for thread_id in thread_ids:
