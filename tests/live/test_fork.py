@@ -8,6 +8,8 @@ import msgspec
 import pytest
 
 from threadstore.errors import Conflict, InvalidRequest, StoreUnavailable, ThreadNotFound
+from threadstore.history.items import RolloutItem
+from threadstore.live import LiveThread
 from threadstore.manager import ThreadManager
 from threadstore.metadata import NewThread, ThreadMetadataPatch, TokenUsage
 from threadstore.queries import ThreadQuery
@@ -21,13 +23,12 @@ from threadstore.testing.items import (
     turn,
     unknown_item,
     user_message,
+    user_response,
 )
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from threadstore.history.items import RolloutItem
-    from threadstore.live import LiveThread
     from threadstore.store import Capabilities
     from threadstore.testing import ManualClock
 
@@ -98,6 +99,31 @@ async def test_a_fork_shows_the_facts_of_its_history_and_its_origin(
     assert (stored.name, stored.forked_from_id) == ("chosen", source.id)
     assert stored.token_usage == USAGE
     assert (await source.read()).name == "chosen"
+
+
+async def test_a_whole_fork_is_shown_as_its_source_is_shown(manager: ThreadManager) -> None:
+    source = await two_turns(manager)
+    shown = ThreadMetadataPatch(preview="shown", title="shown")
+    await manager.update_thread_metadata(source.id, shown)
+
+    whole = await (await manager.fork(source.id)).read()
+    part = await (await manager.fork(source.id, through_turn="t1")).read()
+
+    assert (whole.preview, whole.title, whole.first_user_message) == ("shown", "shown", "first")
+    assert (part.preview, part.title) == ("first", "first")
+
+
+async def test_a_fork_of_a_history_without_events_shows_its_first_message(
+    manager: ThreadManager, store: FaultyStore, clock: ManualClock
+) -> None:
+    source = await LiveThread.create(store, NewThread(cwd="/repo"), clock=clock)
+    bare = {"id": source.id, "timestamp": "2025-08-01T10:00:00.000Z", "instructions": None}
+    await source.append_items([RolloutItem("session_meta", bare), user_response("old words")])
+    assert (await source.read()).preview == "old words"
+
+    fork = await (await manager.fork(source.id)).read()
+
+    assert (fork.preview, fork.title) == ("old words", "old words")
 
 
 async def test_a_fork_is_durable_and_listed_at_once(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, suppress
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import msgspec
 
 from threadstore.errors import InvalidRequest, ThreadNotFound, ThreadStoreError
+from threadstore.history.facts import fold
 from threadstore.history.header import read_header
 from threadstore.history.items import RolloutItem
 from threadstore.history.turns import build_turns
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from threadstore.store import ThreadStore
 
 __all__ = ["ForkPoint", "fork_thread"]
+
+_SHOWN: Final = ("preview", "title", "first_user_message")
 
 
 class ForkPoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,7 +70,8 @@ async def fork_thread(
     if cwd is not None:
         new = msgspec.structs.replace(new, cwd=cwd)
     async with AsyncExitStack() as undo:
-        fork = await LiveThread.create(store, new, clock=clock)
+        observed = _observed(stored, items, whole=point == ForkPoint())
+        fork = await LiveThread.create(store, new, clock=clock, observed=observed)
         undo.push_async_callback(_remove, store, fork)
         if not by_reference:
             await fork.append_items(items, verbatim=True)
@@ -97,6 +101,17 @@ def _end(
     if turn.status == "in_progress":
         raise InvalidRequest(f"turn is in progress: {wanted}", hint="fork when it has ended")
     return turn.last_position
+
+
+def _observed(
+    stored: StoredThread, items: Sequence[RolloutItem], *, whole: bool
+) -> ThreadMetadataPatch:
+    """What the fork's history implies; the *whole* of it is shown as the source is shown."""
+    observed = fold(stored.id, items)
+    if not whole:
+        return observed
+    shown = {field: getattr(stored, field) for field in _SHOWN}
+    return observed.merge(ThreadMetadataPatch(**{k: text for k, text in shown.items() if text}))
 
 
 def _like(stored: StoredThread, items: Sequence[RolloutItem]) -> NewThread:

@@ -7,7 +7,6 @@ import os
 import signal
 from typing import Final
 
-from threadstore.git_url import strip_credentials
 from threadstore.metadata import GitInfo
 
 __all__ = ["collect_git_info", "inside_repository"]
@@ -72,7 +71,7 @@ async def collect_git_info(cwd: str) -> GitInfo | None:
     info = GitInfo(
         sha=sha,
         branch=None if branch == "HEAD" else branch,
-        origin_url=strip_credentials(origin) if origin else None,
+        origin_url=origin or None,
     )
     return None if info == GitInfo() else info
 

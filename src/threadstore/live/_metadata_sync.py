@@ -31,6 +31,7 @@ TOUCH_INTERVAL: Final = 5.0
 
 # What one turn context says belongs together: the rest is recovered only along with the model.
 _TURN_FACTS: Final = ("model", "reasoning_effort", "approval_mode", "sandbox_policy")
+_BEGINNER: Final = ("originator", "creator_user_id", "creator_account_id")
 _FIRST_FACTS: Final = ("preview", "title", "first_user_message", "cwd")
 
 
@@ -86,13 +87,17 @@ class ThreadMetadataSync:
         known = (stored.preview, stored.title, stored.first_user_message, stored.model)
         return not all(known)
 
-    def recover(self, observed: ThreadMetadataPatch) -> None:
+    def recover(self, observed: ThreadMetadataPatch, *, own: bool = True) -> None:
         """Keep what *observed*, the facts of the history so far, adds to the stored metadata.
 
         Only gaps are filled, so nothing that was written while the thread was cold is overwritten
-        and nothing that was cleared comes back. It goes out after the next append.
+        and nothing that was cleared comes back. It goes out after the next append. If the history
+        is not the thread's *own*, who began it says nothing about this thread.
         """
-        gaps = _gaps(self._stored, observed.present())
+        fields = observed.present()
+        if not own:
+            fields = {field: fields[field] for field in fields if field not in _BEGINNER}
+        gaps = _gaps(self._stored, fields)
         self.note_explicit(gaps)
         if not gaps.is_empty():
             self._facts = gaps if self._facts is None else self._facts.merge(gaps)
@@ -179,11 +184,7 @@ def _gaps(stored: StoredThread, observed: dict[str, Any]) -> ThreadMetadataPatch
     wanted = [field for field in _FIRST_FACTS if not getattr(stored, field)]
     if stored.model is None:
         wanted += [*_TURN_FACTS, "permission_profile"]
-    wanted += [
-        field
-        for field in ("token_usage", "originator", "creator_user_id", "creator_account_id")
-        if getattr(stored, field) is None
-    ]
+    wanted += [field for field in ("token_usage", *_BEGINNER) if getattr(stored, field) is None]
     recency = observed.get("advance_recency_at")
     if recency is not None and recency > stored.recency_at:
         wanted.append("advance_recency_at")

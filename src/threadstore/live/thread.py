@@ -69,13 +69,16 @@ class LiveThread:
         *,
         clock: Clock | None = None,
         inherited: Sequence[RolloutItem] = (),
+        observed: ThreadMetadataPatch | None = None,
         probe_git: bool = True,
     ) -> Self:
         """Open a new thread. Nothing is durable before the first item.
 
         *inherited* is what a child takes over from its parent: it is appended at once and implies
-        nothing for the child's metadata. *probe_git* fills ``new.git`` from the working directory
-        if it is not given. If anything fails, or the caller is cancelled, no writer stays open.
+        nothing for the child's metadata. *observed* is what the history that a fork continues
+        implies; if it is not given it is read from ``new.history_base``. *probe_git* fills
+        ``new.git`` from the working directory if it is not given. If anything fails, or the caller
+        is cancelled, no writer stays open.
         """
         if probe_git and new.git is None and new.cwd:
             git = await collect_git_info(new.cwd)
@@ -84,8 +87,10 @@ class LiveThread:
             stored = await _open_writer(store, store.create_thread(new), undo)
             sync = ThreadMetadataSync.for_create(stored, clock or SystemClock())
             base = new.history_base
-            if base is not None and sync.lacks_facts:
-                sync.recover(await _facts(store, stored.id, base.thread_id, base.position))
+            if base is not None and observed is None and sync.lacks_facts:
+                observed = await _facts(store, base.thread_id, base.position)
+            if observed is not None:
+                sync.recover(observed, own=False)
             live = cls(store, stored, sync, await _position(store, stored.id))
             if inherited:
                 await live._inherit(inherited)
@@ -106,7 +111,7 @@ class LiveThread:
             stored = await _open_writer(store, store.resume_thread(thread_id), undo)
             sync = ThreadMetadataSync.for_resume(stored, clock or SystemClock())
             if sync.lacks_facts:
-                sync.recover(await _facts(store, stored.id, stored.id))
+                sync.recover(await _facts(store, stored.id))
             live = cls(store, stored, sync, await _position(store, stored.id))
             undo.pop_all()
         return live
@@ -374,13 +379,13 @@ async def _position(store: ThreadStore, thread_id: str) -> int:
 
 
 async def _facts(
-    store: ThreadStore, thread_id: str, history_id: str, until: int | None = None
+    store: ThreadStore, thread_id: str, until: int | None = None
 ) -> ThreadMetadataPatch:
-    """What the history of *history_id*, up to position *until*, implies for *thread_id*."""
+    """What the history of a thread implies, up to position *until*."""
     observer = FactObserver(thread_id)
     facts = ThreadMetadataPatch()
     batch: list[RolloutItem] = []
-    async for entry in store.iter_history(history_id):
+    async for entry in store.iter_history(thread_id):
         if until is not None and (entry.position or 0) > until:
             break
         if isinstance(entry, RolloutItem):
