@@ -54,7 +54,10 @@ class GitInfo(msgspec.Struct, frozen=True, kw_only=True):
     sha: str | None = None
     branch: str | None = None
     origin_url: str | None = None
-    """Always without credentials."""
+    """Always without credentials: they are taken out when the object is made."""
+
+    def __post_init__(self) -> None:
+        _strip_origin(self)
 
 
 class TokenUsage(msgspec.Struct, frozen=True, kw_only=True):
@@ -182,7 +185,8 @@ class NewThread(msgspec.Struct, frozen=True, kw_only=True):
 class GitInfoPatch(
     msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
 ):
-    """A change of git facts, field by field: absent, cleared (``None``) or set."""
+    """A change of git facts, field by field: absent, cleared (``None``) or set. A URL loses its
+    credentials when the patch is made, so that no store ever sees them."""
 
     sha: str | UnsetType | None = UNSET
     branch: str | UnsetType | None = UNSET
@@ -190,6 +194,7 @@ class GitInfoPatch(
 
     def __post_init__(self) -> None:
         _check_fields(self)
+        _strip_origin(self)
 
     def is_empty(self) -> bool:
         """Whether no field is present."""
@@ -201,10 +206,7 @@ class GitInfoPatch(
 
     def apply(self, git: GitInfo | None) -> GitInfo | None:
         """The git facts after this patch; ``None`` when nothing is left."""
-        changes = _present(self)
-        if isinstance(self.origin_url, str):
-            changes["origin_url"] = strip_credentials(self.origin_url)
-        new = msgspec.structs.replace(git or GitInfo(), **changes)
+        new = msgspec.structs.replace(git or GitInfo(), **_present(self))
         return None if new == GitInfo() else new
 
 
@@ -317,6 +319,11 @@ _NOT_FACTS: Final = frozenset({"name", "updated_at"})
 _FILL_MISSING: Final = ("originator", "creator_user_id", "creator_account_id")
 
 
+def _strip_origin(git: GitInfo | GitInfoPatch) -> None:
+    if isinstance(git.origin_url, str) and "@" in git.origin_url:
+        msgspec.structs.force_setattr(git, "origin_url", strip_credentials(git.origin_url))
+
+
 def _present(patch: msgspec.Struct) -> dict[str, Any]:
     values = zip(patch.__struct_fields__, msgspec.structs.astuple(patch), strict=True)
     return {field: value for field, value in values if value is not UNSET}
@@ -415,6 +422,8 @@ def thread_of(
         field: getattr(new, field) or (spawn.get(field) if isinstance(spawn, dict) else None)
         for field in ("agent_nickname", "agent_role", "agent_path")
     }
+    git = new.git or GitInfo()
+    git_facts = GitInfoPatch(sha=git.sha, branch=git.branch, origin_url=git.origin_url)
     return StoredThread(
         id=thread_id,
         session_id=new.session_id or thread_id,
@@ -425,7 +434,7 @@ def thread_of(
         updated_at=created_at,
         recency_at=created_at,
         cwd=new.cwd,
-        git=new.git,
+        git=git_facts.apply(None),
         model_provider=new.model_provider or model_provider,
         cli_version=new.cli_version or cli_version,
         originator=new.originator,

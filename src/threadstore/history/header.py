@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from threadstore.clock import parse_timestamp, rfc3339_ms
-from threadstore.git_url import strip_credentials
 from threadstore.history.items import RolloutItem
 from threadstore.ids import try_thread_id
 from threadstore.metadata import GitInfo, NewThread, SessionSource
@@ -184,17 +183,15 @@ def _git_keys(git: GitInfo | None) -> dict[str, str] | None:
     """Git facts under the names they have in a ``session_meta`` line."""
     if git is None or git == GitInfo():
         return None
-    url = git.origin_url and strip_credentials(git.origin_url)
-    named = {"commit_hash": git.sha, "branch": git.branch, "repository_url": url}
+    named = {"commit_hash": git.sha, "branch": git.branch, "repository_url": git.origin_url}
     return {key: value for key, value in named.items() if value}
 
 
 def _git(fields: dict[str, Any]) -> GitInfo | None:
-    url = _text(fields, "repository_url")
     git = GitInfo(
         sha=_text(fields, "commit_hash"),
         branch=_text(fields, "branch"),
-        origin_url=url and strip_credentials(url),
+        origin_url=_text(fields, "repository_url"),
     )
     return None if git == GitInfo() else git
 

@@ -24,7 +24,6 @@ from typing import Any, Final
 import msgspec
 
 from threadstore.clock import from_ms
-from threadstore.git_url import strip_credentials
 from threadstore.metadata import GitInfo, StoredThread, TokenUsage, source_parent
 from threadstore.stores.local.derive import Derived
 from threadstore.stores.local.state_rows import StateRow
@@ -264,8 +263,7 @@ def _missing(derived: Derived, row: StateRow) -> dict[str, Any]:
 
 
 def _git(row: StateRow) -> GitInfo | None:
-    url = row.git_origin_url and strip_credentials(row.git_origin_url)
-    git = GitInfo(sha=row.git_sha, branch=row.git_branch, origin_url=url)
+    git = GitInfo(sha=row.git_sha, branch=row.git_branch, origin_url=row.git_origin_url)
     return None if git == GitInfo() else git
 
 
