@@ -210,7 +210,7 @@ class MemoryThreadStore(ThreadStore):
             self._materialise(thread_id, self._writers[thread_id])
         if not explicit:
             patch = msgspec.structs.replace(patch, name=msgspec.UNSET)
-        log.thread = _whole_milliseconds(patch.apply(log.thread))
+        log.thread = patch.apply(log.thread)
         return log.thread
 
     # Lifecycle of a thread
@@ -397,11 +397,3 @@ def _read_line(position: int, raw: bytes) -> RolloutItem | DamagedLine | None:
         return DamagedLine(position=position, raw=raw[:65536], reason=error.message)
     item.position = position
     return item
-
-
-def _whole_milliseconds(thread: StoredThread) -> StoredThread:
-    """Times as every store keeps them, so that what was written is what is read."""
-    times = ("created_at", "updated_at", "recency_at")
-    return msgspec.structs.replace(
-        thread, **{field: from_ms(to_ms(getattr(thread, field))) for field in times}
-    )

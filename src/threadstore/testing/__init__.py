@@ -15,6 +15,7 @@ pytest.register_assert_rewrite(
 from threadstore.testing.cases import ThreadStoreTests  # noqa: E402
 from threadstore.testing.clock import ManualClock  # noqa: E402
 from threadstore.testing.differential import run_differential  # noqa: E402
+from threadstore.testing.faults import FaultyStore  # noqa: E402
 from threadstore.testing.harness import Corruption, StoreHarness  # noqa: E402
 from threadstore.testing.harnesses import LocalHarness, MemoryHarness  # noqa: E402
 from threadstore.testing.seeds import empty_thread, record_thread, spawned_by  # noqa: E402
@@ -23,6 +24,7 @@ from threadstore.testing.wrapper import ThreadStoreWrapper  # noqa: E402
 
 __all__ = [
     "Corruption",
+    "FaultyStore",
     "LocalHarness",
     "ManualClock",
     "MemoryHarness",

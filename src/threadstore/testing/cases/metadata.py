@@ -398,6 +398,30 @@ class FieldRuleTests(Cases):
         after = await store.read_thread(thread.id)
         assert (after.memory_mode, after.git) == ("enabled", GitInfo(branch="topic"))
 
+    async def test_credentials_in_a_url_are_kept_nowhere(
+        self, store: ThreadStore, harness: StoreHarness
+    ) -> None:
+        url, clean = "https://me:secret@example.org/r.git", "https://example.org/r.git"
+        thread = await empty_thread(store, git=GitInfo(origin_url=url))
+        assert (await store.read_thread(thread.id)).git == GitInfo(origin_url=clean)
+        other = await empty_thread(store)
+        await explicit(store, other.id, git=GitInfoPatch(origin_url=url))
+        assert (await store.read_thread(other.id)).git == GitInfo(origin_url=clean)
+        for thread_id in (thread.id, other.id):
+            assert b"secret" not in b"".join(harness.raw_history(thread_id))
+            assert "secret" not in repr(harness.raw_metadata(thread_id))
+
+    async def test_times_are_kept_to_the_millisecond(
+        self, store: ThreadStore, harness: StoreHarness, clock: ManualClock
+    ) -> None:
+        clock.advance(0.0015)
+        thread = await empty_thread(store)
+        assert thread.created_at.microsecond == 1000
+        _require_kept(harness, "legacy", "updated_at")
+        moment = clock.advance(10.0005)
+        after = await observed(store, thread.id, updated_at=moment)
+        assert after.updated_at == moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
     async def test_recency_moves_forward_only(
         self, store: ThreadStore, harness: StoreHarness
     ) -> None:
