@@ -129,3 +129,12 @@ def test_the_databases_may_be_in_a_folder_of_their_own(
     assert len(cli("list").rows) == 4
     assert (tmp_path / "databases" / "threadstore_1.sqlite").exists()
     assert cli("list", "--store", "memory:").code == 0
+
+
+def test_a_long_preview_is_cut_and_json_has_all_of_it(cli: Run, home: Home) -> None:
+    long = "word " * 1000
+    cli("rename", home.plain, long)
+    name = next(row for row in cli("list").rows if row[0] == home.plain)[1]
+    assert len(name) <= 120
+    assert name.endswith("…")
+    assert cli("show", home.plain, "--json").json["name"] == long.strip()

@@ -7,7 +7,7 @@ from typing import Final
 
 from threadstore.cli.console import Console
 from threadstore.cli.table import Column
-from threadstore.cli.text import ago, one_line, short_path, timestamp
+from threadstore.cli.text import ago, cut, one_line, short_path, timestamp
 from threadstore.clock import SystemClock
 from threadstore.metadata import StoredThread, source_kind
 
@@ -15,6 +15,9 @@ __all__ = ["print_threads", "short_ids", "source_word"]
 
 _SHORT_ID: Final = 13
 """The first 13 characters of a version 7 id are its time in milliseconds: rarely the same twice."""
+
+_NAME_COLUMNS: Final = 120
+"""Enough to recognise a thread by its first message."""
 
 
 def print_threads(
@@ -26,7 +29,7 @@ def print_threads(
             moment = thread.created_at if created else thread.updated_at
             console.record(
                 thread.id,
-                one_line(thread.display_name),
+                _name(thread),
                 timestamp(moment),
                 thread.cwd,
                 source_word(thread),
@@ -39,7 +42,7 @@ def print_threads(
     rows = [
         (
             short,
-            one_line(thread.display_name) or "(empty)",
+            _name(thread) or "(empty)",
             ago(thread.created_at if created else thread.updated_at, now),
             one_line(short_path(thread.cwd)),
             source_word(thread),
@@ -71,6 +74,10 @@ def source_word(thread: StoredThread) -> str:
     if isinstance(thread.source, dict) and isinstance(thread.source.get("custom"), str):
         return one_line(thread.source["custom"])
     return source_kind(thread.source)
+
+
+def _name(thread: StoredThread) -> str:
+    return cut(one_line(thread.display_name), _NAME_COLUMNS)
 
 
 def _branch(thread: StoredThread) -> str:
