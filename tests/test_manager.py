@@ -253,56 +253,6 @@ async def test_bad_edits_leave_nothing_behind(
     assert (stored.name, stored.archived) == ("n", True)
 
 
-# Ephemeral threads
-
-
-async def test_an_ephemeral_thread_never_reaches_the_store(
-    manager: ThreadManager, store: FaultyStore
-) -> None:
-    store.calls.clear()
-    thread = await manager.create(NEW, ephemeral=True)
-    await thread.append_items([user_message("hello"), agent_message("x")], idempotency_key="k")
-    again = await thread.append_items([user_message("hello")], idempotency_key="k")
-    await thread.persist()
-    await thread.flush()
-
-    assert again.position == thread.position == 2
-    assert len((await thread.load_history()).items) == 2
-    assert (await manager.read(thread.id)).cwd == "/repo"
-    assert await manager.resume(thread.id) is thread
-    assert store.calls == []
-
-
-async def test_an_ephemeral_thread_refuses_metadata_archive_and_fork(
-    manager: ThreadManager,
-) -> None:
-    thread = await manager.create(NEW, ephemeral=True)
-
-    with pytest.raises(InvalidRequest, match="ephemeral thread does not support metadata updates"):
-        await manager.update_thread_metadata(thread.id, name("n"))
-    with pytest.raises(InvalidRequest):
-        await manager.archive(thread.id)
-    with pytest.raises(InvalidRequest):
-        await manager.unarchive(thread.id)
-    with pytest.raises(InvalidRequest):
-        await manager.fork(thread.id)
-
-
-async def test_a_closed_ephemeral_thread_is_gone(manager: ThreadManager) -> None:
-    async with await manager.create(NEW, ephemeral=True) as thread:
-        pass
-
-    assert manager.get(thread.id) is None
-    with pytest.raises(ThreadNotFound):
-        await thread.append_items([user_message("x")])
-    with pytest.raises(ThreadNotFound):
-        await manager.read(thread.id)
-
-    deleted = await manager.create(NEW, ephemeral=True)
-    assert await manager.delete(deleted.id) == (deleted.id,)
-    assert manager.loaded() == ()
-
-
 # Archive, unarchive, delete
 
 

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 import msgspec
 
 from threadstore.clock import Clock, SystemClock
-from threadstore.errors import Conflict, InvalidRequest, ThreadNotFound, ThreadStoreError
+from threadstore.errors import (
+    Conflict,
+    InvalidRequest,
+    StoreUnavailable,
+    ThreadNotFound,
+    ThreadStoreError,
+)
 from threadstore.history.facts import FactObserver
 from threadstore.history.items import History, RolloutItem
 from threadstore.history.policy import canonical
@@ -204,7 +210,7 @@ class LiveThread:
             self._unsettled = ()
             await self._store.persist_thread(self.id)
             self._sync.history_exists()
-            await self._settle()
+            await self._refresh_position()
             await self._write(self._sync.take())
 
     async def flush(self) -> None:
@@ -233,7 +239,7 @@ class LiveThread:
             self._sync.note_explicit(patch)
             if origin is MetadataOrigin.EXPLICIT:
                 self._sync.history_exists()
-            await self._settle()
+            await self._refresh_position()
             return stored
 
     # Closing
@@ -321,6 +327,11 @@ class LiveThread:
         if items and position >= self._position + len(items):
             self._observe(items, position)
         self._position = position
+
+    async def _refresh_position(self) -> None:
+        """Learn the new position now if possible, else at the next call: the work is done."""
+        with suppress(StoreUnavailable):
+            await self._settle()
 
     async def _write(self, patch: ThreadMetadataPatch | None) -> None:
         """Write an observed patch; it stays pending if that fails."""
