@@ -107,11 +107,11 @@ def _report(code: str, message: str, hint: str | None, *, as_json: bool) -> None
         error = {"code": code, "message": message, "hint": hint}
         text = json.dumps({"error": error})
     else:
-        from threadstore.cli.text import one_line
+        from threadstore.cli.text import clean, one_line
 
         text = f"threadstore: {one_line(message)}"
         if hint:
-            text += f"\nhint: {one_line(hint)}"
+            text += f"\nhint: {clean(hint)}"
     try:
         print(text, file=sys.stderr)
     except OSError:  # nobody listens

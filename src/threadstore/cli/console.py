@@ -44,7 +44,7 @@ class Console:
 
     def record(self, *fields: str) -> None:
         """Print one line for programs: the fields, separated by tabs."""
-        self.line("\t".join(field.replace("\t", " ") for field in fields))
+        self.line("\t".join(" ".join(field.splitlines()).replace("\t", " ") for field in fields))
 
     def remark(self, text: str) -> None:
         """Say something about the result, on stderr."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Final
 
-from threadstore.cli.text import one_line
+from threadstore.cli.text import cut, one_line
 from threadstore.errors import InvalidRequest, ThreadNotFound
 from threadstore.ids import try_thread_id
 from threadstore.metadata import StoredThread
@@ -15,8 +15,13 @@ from threadstore.store import ThreadStore
 __all__ = ["ID_HELP", "find_thread"]
 
 ID_HELP: Final = "thread id, unique beginning of one (4 characters or more), or exact name"
+_HOW_TO_FIND: Final = (
+    "`threadstore list --all` and `threadstore list --archived` show what there is; "
+    "the beginning of an id needs 4 characters"
+)
 _SHORTEST_PREFIX: Final = 4
 _SHOWN: Final = 10
+_NAME_COLUMNS: Final = 60
 _HEX: Final = frozenset("0123456789abcdef")
 
 
@@ -40,11 +45,11 @@ async def find_thread(
         raise ThreadNotFound(
             text,
             f"no thread has the id or name {one_line(text)!r}",
-            hint="`threadstore list --all` and `threadstore list --archived` show what there is",
+            hint=_HOW_TO_FIND,
         )
     if len(found) > 1:
         raise InvalidRequest(
-            f"{one_line(text)!r} fits {len(found)} threads", hint=f"say which one: {_names(found)}"
+            f"{one_line(text)!r} fits {len(found)} threads", hint=f"say which one:{_names(found)}"
         )
     return found[0]
 
@@ -78,8 +83,9 @@ async def _all_threads(store: ThreadStore, query: ThreadQuery) -> AsyncIterator[
 
 
 def _names(threads: list[StoredThread]) -> str:
-    shown = ", ".join(
-        f"{thread.id} ({one_line(thread.display_name)[:40] or 'no name'})"
+    """A line for each of the first few."""
+    shown = [
+        f"\n  {thread.id}  {cut(one_line(thread.display_name), _NAME_COLUMNS)}".rstrip()
         for thread in threads[:_SHOWN]
-    )
-    return shown + (", …" if len(threads) > _SHOWN else "")
+    ]
+    return "".join(shown) + ("\n  …" if len(threads) > _SHOWN else "")
