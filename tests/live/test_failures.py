@@ -6,21 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from threadstore.errors import (
-    InvalidRequest,
-    StoreUnavailable,
-    Unsupported,
-)
+from threadstore.errors import InvalidRequest, StoreUnavailable, Unsupported
 from threadstore.live import LiveThread
-from threadstore.metadata import (
-    MetadataOrigin,
-    NewThread,
-)
+from threadstore.metadata import NewThread
 from threadstore.testing.faults import FaultyStore
 from threadstore.testing.items import (
     agent_message,
     assistant_response,
-    event,
     turn,
     turn_context,
     user_message,
@@ -29,17 +21,9 @@ from threadstore.testing.items import (
 if TYPE_CHECKING:
     from threadstore.testing import ManualClock
 
-NEW = NewThread(cwd="/repo")
-UNSTORED = event("agent_message_delta", delta="x")
-
 
 async def create(store: FaultyStore, clock: ManualClock, **new: Any) -> LiveThread:
     return await LiveThread.create(store, NewThread(**{"cwd": "/repo", **new}), clock=clock)
-
-
-def observed(store: FaultyStore) -> list[dict[str, Any]]:
-    """The fields of each observed write."""
-    return [p.present() for origin, p in store.writes if origin is MetadataOrigin.OBSERVED]
 
 
 # Metadata that cannot be written

@@ -46,13 +46,12 @@ async def test_a_thread_is_recorded_described_and_found_again(harness: StoreHarn
         again = await manager.resume(live.id)
         await again.append_items([unknown_item(), agent_message("x")])
         await again.flush()
-        await manager.unload(live.id)
 
         (found,) = (await manager.list_threads()).items
         assert (found.name, found.title, found.preview) == ("chosen", "hello", "hello")
         assert (found.model, found.token_usage) == ("gpt-5.1", USAGE)
         assert found == await manager.read(live.id)
-        assert again.position == (await store.load_history(live.id)).position
+        assert again.position == (await again.load_history()).position
 
 
 async def test_an_idle_thread_leaves_no_trace(harness: StoreHarness) -> None:

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from threadstore.store import AppendReceipt
     from threadstore.testing import ManualClock
 
-NEW = NewThread(cwd="/repo")
 UNSTORED = event("agent_message_delta", delta="x")
 
 
