@@ -117,51 +117,58 @@ class MetadataWriter:
         record = metadata_record(after, patch) if legacy and facts else None
         state = self._usable_state(needed=bool(facts) and not legacy)
         with self._open_log(writer, thread, needed=record is not None) as log:
-            if state is None:
-                self._write_log(log, record)
-            else:
-                row_patch = patch if writer is None else writer.waiting.merge(patch)
-                self._write_log_and_row(state, log, record, after, row_patch)
-        if patch.name is not UNSET:
-            self._write_name(thread, after)
+            row_patch = patch if writer is None else writer.waiting.merge(patch)
+            self._write_everywhere(state, log, record, after, row_patch)
         if writer is not None:
             writer.waiting = ThreadMetadataPatch()
             writer.thread = after
         self._index.upsert(after)
         return after
 
-    def _write_log(self, log: Recorder | None, record: RolloutItem | None) -> bool:
-        """Materialise, add the record, make both durable; whether there was a record."""
-        if log is None:
-            return False
-        log.materialise()
-        if record is not None:
-            log.append([record.encode(rfc3339_ms(self._clock.now()))])
-        log.sync()
-        return record is not None
-
-    def _write_log_and_row(
+    def _write_everywhere(
         self,
-        state: StateDb,
+        state: StateDb | None,
         log: Recorder | None,
         record: RolloutItem | None,
         after: StoredThread,
         patch: ThreadMetadataPatch,
     ) -> None:
-        """The database is locked first, so that a busy one changes nothing at all.
+        """Log record, row, name index; if one of them fails, none of them.
 
-        Once the record is durable the change has happened: the log decides, and the row may lag
-        until the thread's next write.
+        Database and name index are locked first, so that where one cannot be written nothing is.
+        What was added to log and name index is undone last: the commit of the row may fail too.
         """
-        logged = False
+        named = patch.name is not UNSET
+        with contextlib.ExitStack() as undone_last:
+            with contextlib.nullcontext() if state is None else state.transaction(durable=True):
+                add_name = None
+                if named and after.name:
+                    add_name = undone_last.enter_context(name_index.adding(self._home))
+                undone_last.enter_context(self._logged(log, record))
+                if state is not None:
+                    self._write_row(after, patch, MetadataOrigin.EXPLICIT, durable=True)
+                if add_name is not None:
+                    add_name(after.id, after.name, self._clock.now())
+                elif named:
+                    # A blank entry would let Codex's lists show the name before it again.
+                    name_index.remove(self._home, [after.id])
+
+    @contextlib.contextmanager
+    def _logged(self, log: Recorder | None, record: RolloutItem | None) -> Iterator[None]:
+        """Materialise, add the record, make both durable; the record goes if the block raises."""
+        if log is None:
+            yield
+            return
+        log.materialise()
+        if record is not None:
+            log.append([record.encode(rfc3339_ms(self._clock.now()))])
         try:
-            with state.transaction(durable=True):
-                logged = self._write_log(log, record)
-                self._write_row(after, patch, MetadataOrigin.EXPLICIT, durable=True)
-        except StoreUnavailable as error:
-            if not logged:
-                raise
-            _log.warning("the row of thread %s lags behind its log: %s", after.id, error)
+            log.sync()
+            yield
+        except BaseException:
+            if record is not None:
+                log.take_back()
+            raise
 
     def _usable_state(self, *, needed: bool) -> StateDb | None:
         """The database, if it can be written. A name has the name index and a legacy thread its
@@ -204,20 +211,6 @@ class MetadataWriter:
         assert self._state is not None
         assert thread.rollout_path is not None
         self._state.write(thread, patch, origin=origin, path=thread.rollout_path, durable=durable)
-
-    def _write_name(self, before: StoredThread, after: StoredThread) -> None:
-        """The name index comes last; if it fails the row is put back, so that nothing changed."""
-        try:
-            if after.name is None:
-                # A blank entry would let Codex's lists show the name before it again.
-                name_index.remove(self._home, [after.id])
-            else:
-                name_index.append(self._home, after.id, after.name, self._clock.now())
-        except StoreUnavailable:
-            if self._state is not None and self._state.writable:
-                back = ThreadMetadataPatch(name=before.name)
-                self._write_row(before, back, MetadataOrigin.EXPLICIT, durable=True)
-            raise
 
 
 def metadata_record(thread: StoredThread, patch: ThreadMetadataPatch) -> RolloutItem:

@@ -11,7 +11,7 @@ import datetime as dt
 import io
 import os
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Final
 
 import msgspec
@@ -27,7 +27,9 @@ from threadstore.stores.local.paths import (
     unavailable,
 )
 
-__all__ = ["Fingerprint", "NameIndex", "append", "fingerprint", "load", "remove"]
+__all__ = ["Fingerprint", "NameIndex", "adding", "append", "fingerprint", "load", "remove"]
+
+Adder = Callable[[str, str | None, dt.datetime], None]
 
 
 class Fingerprint(msgspec.Struct, frozen=True):
@@ -94,15 +96,33 @@ def append(home: Home, thread_id: str, name: str | None, now: dt.datetime) -> No
 
     A last line without newline is ended first. Raises StoreUnavailable; then nothing was added.
     """
-    entry = _Entry(id=thread_id, thread_name=name or "", updated_at=_rfc3339(now))
+    with adding(home) as add:
+        add(thread_id, name, now)
+
+
+@contextlib.contextmanager
+def adding(home: Home) -> Iterator[Adder]:
+    """Lock the index and open it; yields :func:`append` for it. If the block raises, what was
+    added goes again. Raises StoreUnavailable, on entering before anything is changed."""
     with _changing(home):
         descriptor = open_private(home.name_index, os.O_RDWR | os.O_APPEND)
-        try:
-            _append_line(descriptor, msgspec.json.encode(entry) + b"\n")
+        before = after = os.fstat(descriptor).st_size
+
+        def add(thread_id: str, name: str | None, now: dt.datetime) -> None:
+            nonlocal after
+            entry = _Entry(id=thread_id, thread_name=name or "", updated_at=_rfc3339(now))
+            after += _append_line(descriptor, msgspec.json.encode(entry) + b"\n")
             os.fdatasync(descriptor)
+            sync_folder(home.home)
+
+        try:
+            yield add
+        except BaseException:
+            if after != before and os.fstat(descriptor).st_size == after:  # nobody added more
+                os.ftruncate(descriptor, before)
+            raise
         finally:
             os.close(descriptor)
-        sync_folder(home.home)
 
 
 def remove(home: Home, thread_ids: Collection[str]) -> bool:
@@ -155,7 +175,8 @@ def _copy(source: int, offset: int, target: int, gone: frozenset[str]) -> int:
     return offset + len(data)
 
 
-def _append_line(descriptor: int, line: bytes) -> None:
+def _append_line(descriptor: int, line: bytes) -> int:
+    """The number of bytes that were added."""
     size = os.fstat(descriptor).st_size
     if size and os.pread(descriptor, 1, size - 1) != b"\n":
         line = b"\n" + line
@@ -167,6 +188,7 @@ def _append_line(descriptor: int, line: bytes) -> None:
         if os.fstat(descriptor).st_size == size + written:
             os.ftruncate(descriptor, size)
         raise
+    return written
 
 
 @contextlib.contextmanager

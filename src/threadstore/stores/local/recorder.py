@@ -50,6 +50,7 @@ class Recorder:
         self._descriptor = -1
         self._header: bytes | None = None
         self._size = 0
+        self._size_before = 0  # the last append
         self._torn = False  # the file does not end in a newline
         self._writes = 1  # whoever wrote what we found need not have synced it
         self._synced = 0
@@ -133,6 +134,22 @@ class Recorder:
         self._write(lines)
         return self.position
 
+    def take_back(self) -> None:
+        """Undo the last append, which was part of a change that failed.
+
+        Not if somebody else has written since, or if it made the file. Never fails.
+        """
+        with contextlib.suppress(OSError):
+            if (
+                self._size_before
+                and self._lock is not None
+                and self._lock.held
+                and os.fstat(self._descriptor).st_size == self._size
+            ):
+                os.ftruncate(self._descriptor, self._size_before)
+                self._writes += 1
+                self._recount()
+
     def materialise(self) -> int:
         """Create the file with the header alone, if it does not exist; the position."""
         return self.position if self._header is None else self._append_first((self._header,))
@@ -203,6 +220,7 @@ class Recorder:
         self.position = self._inherited + count_newlines(descriptor, size) + torn
         self._torn = torn
         self._size = size
+        self._size_before = 0
 
     def _append_first(self, lines: Sequence[bytes]) -> int:
         """Create the file with *lines*, or leave nothing behind."""
@@ -253,6 +271,7 @@ class Recorder:
             self._undo(written)
             raise unavailable(error, f"cannot write {self.path}") from error
         self._torn = False
+        self._size_before = self._size
         self._size += len(data)
         self._writes += 1
         self.position += count
