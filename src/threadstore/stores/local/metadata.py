@@ -139,19 +139,21 @@ class MetadataWriter:
         What was added to log and name index is undone last: the commit of the row may fail too.
         """
         named = patch.name is not UNSET
-        with contextlib.ExitStack() as undone_last:
-            with contextlib.nullcontext() if state is None else state.transaction(durable=True):
-                add_name = None
-                if named and after.name:
-                    add_name = undone_last.enter_context(name_index.adding(self._home))
-                undone_last.enter_context(self._logged(log, record))
-                if state is not None:
-                    self._write_row(after, patch, MetadataOrigin.EXPLICIT, durable=True)
-                if add_name is not None:
-                    add_name(after.id, after.name, self._clock.now())
-                elif named:
-                    # A blank entry would let Codex's lists show the name before it again.
-                    name_index.remove(self._home, [after.id])
+        with (
+            contextlib.ExitStack() as undone_last,
+            contextlib.nullcontext() if state is None else state.transaction(durable=True),
+        ):
+            add_name = None
+            if named and after.name:
+                add_name = undone_last.enter_context(name_index.adding(self._home))
+            undone_last.enter_context(self._logged(log, record))
+            if state is not None:
+                self._write_row(after, patch, MetadataOrigin.EXPLICIT, durable=True)
+            if add_name is not None:
+                add_name(after.id, after.name, self._clock.now())
+            elif named:
+                # A blank entry would let Codex's lists show the name before it again.
+                name_index.remove(self._home, [after.id])
 
     @contextlib.contextmanager
     def _logged(self, log: Recorder | None, record: RolloutItem | None) -> Iterator[None]:
