@@ -6,11 +6,11 @@ import contextlib
 import hashlib
 import os
 import shutil
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import apsw
 import msgspec
 import pytest
 from tests.stores.local.homes import CodexHome, encode, header
@@ -71,7 +71,8 @@ class Watched(CodexHome):
 
     def sql(self, statement: str, *values: Any) -> None:
         """What another program does to the database."""
-        with contextlib.closing(sqlite3.connect(self.home.state_db)) as connection, connection:
+        # Not the module of the standard library: two SQLites in one process undo their locks.
+        with contextlib.closing(apsw.Connection(self.home.state_db)) as connection:
             connection.execute(statement, values)
 
     def add_row(self, thread_id: str, **fields: Any) -> None:

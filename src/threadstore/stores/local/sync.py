@@ -78,7 +78,7 @@ class IndexSync:
         self._home = home
         self._index = index
         self._default_provider = default_provider
-        self._clock = clock
+        self.clock = clock
         self._interval = refresh_interval
         self._is_live = is_live
         self._names = NameWatch(home, index)
@@ -93,6 +93,16 @@ class IndexSync:
         self._rollouts: dict[str, str] | None = None
         self.problems: dict[str, str] = {}
         """Folders that could not be read, with the reason."""
+
+    def beside(self, state: StateDb | None, index: IndexDb) -> IndexSync:
+        """The same for another index of the same home."""
+        return IndexSync(
+            self._home,
+            state,
+            index,
+            default_provider=self._default_provider,
+            clock=self.clock,
+        )
 
     # Asking
 
@@ -122,7 +132,7 @@ class IndexSync:
             self._rows.update(every=every)
             if every or self._folders.changed():
                 self._look_at_files(on_progress)
-                self._looked_at = self._clock.monotonic()
+                self._looked_at = self.clock.monotonic()
             self._merge_changed()
 
     def refresh_thread(self, thread_id: str) -> StoredThread | None:
@@ -162,7 +172,7 @@ class IndexSync:
 
     def check_unreferenced(self, thread_ids: Collection[str]) -> None:
         """Conflict if the history of a thread outside *thread_ids* stands on one of them."""
-        for thread in self._all_threads():
+        for thread in self.threads():
             if (
                 thread.id in thread_ids
                 or thread.history_mode != "paginated"
@@ -205,7 +215,7 @@ class IndexSync:
 
     def _overdue(self) -> bool:
         last = self._looked_at
-        return last is None or self._clock.monotonic() - last >= self._interval
+        return last is None or self.clock.monotonic() - last >= self._interval
 
     def _look_at_files(self, on_progress: Callable[[int, int], None] | None) -> None:
         found: dict[str, RolloutFile] = {}
@@ -347,7 +357,8 @@ class IndexSync:
         """Whether the thread's writer keeps its record; it cannot notice that the index is new."""
         return self._is_live(thread_id) and self._index.get(thread_id) is not None
 
-    def _all_threads(self) -> Iterator[StoredThread]:
+    def threads(self) -> Iterator[StoredThread]:
+        """Every thread in the index."""
         cursor: str | None = None
         while True:
             page = self._index.page(ThreadQuery(archived=None, limit=1000, cursor=cursor))

@@ -1,0 +1,174 @@
+"""What is wrong in Codex's database, row by row, compared with the files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from threadstore.errors import StoreUnavailable
+from threadstore.metadata import MetadataOrigin, StoredThread, ThreadMetadataPatch
+from threadstore.stores.local.database import Database
+from threadstore.stores.local.report import Report
+from threadstore.stores.local.state_db import ArchiveChange, StateDb
+from threadstore.stores.local.state_rows import StateRow
+
+__all__ = ["inspect_database", "inspect_rows"]
+
+_NEWEST_LEVEL: Final = 62
+"""Codex 0.169."""
+_PREVIEW_LEVEL: Final = 32
+"""From here on (Codex 0.131) rows have a preview, and lists hide those where it is empty."""
+
+
+def inspect_database(state: StateDb, report: Report) -> bool:
+    """Report on the database as a whole; whether its rows can be read."""
+    if not state.exists:
+        return False
+    if state.reason is not None:
+        severity: Final = "error" if not state.readable else "warning"
+        code = "state_database_unreadable" if not state.readable else "state_database_read_only"
+        reason = f"{state.reason}; the files are used instead where they can be"
+        report.add(severity, code, state.path, reason)
+    if not state.readable:
+        return False
+    if state.level > _NEWEST_LEVEL:
+        reason = f"migration {state.level} is newer than what is known here ({_NEWEST_LEVEL})"
+        report.add("info", "newer_database", state.path, reason)
+    _inspect_backfill(state, report)
+    return True
+
+
+def _inspect_backfill(state: StateDb, report: Report) -> None:
+    try:
+        database = Database(state.path, readonly=True)
+        try:
+            rows = database.rows("SELECT status FROM backfill_state")
+        finally:
+            database.close(tidy=False)
+    except StoreUnavailable:
+        return  # no such table, or nothing can be read beside another program
+    if any(row[0] == "running" for row in rows):
+        reason = "Codex is filling it, or was interrupted; it waits up to 15 minutes to go on"
+        report.add("warning", "interrupted_backfill", state.path, reason)
+
+
+def inspect_rows(
+    looked: StateDb, state: StateDb, threads: Mapping[str, StoredThread], report: Report
+) -> set[str]:
+    """Report on every row in *looked*, and on threads without one; the ids of all rows.
+
+    Repairs go to *state*, which is another connection to the same database.
+    """
+    seen: set[str] = set()
+    try:
+        for row in looked.read_rows():
+            seen.add(row.id)
+            _inspect_row(looked, state, row, threads.get(row.id), report)
+    except StoreUnavailable as error:
+        report.add("error", "state_database_unreadable", state.path, str(error))
+        return seen
+    for thread in threads.values():
+        if thread.id not in seen:
+            _unindexed(state, thread, report)
+    return seen
+
+
+def _inspect_row(
+    looked: StateDb, state: StateDb, row: StateRow, thread: StoredThread | None, report: Report
+) -> None:
+    for problem in row.damage:
+        reason = f"the row cannot be read as it is: {problem}"
+        report.add("error", "damaged_row", row.id, reason, thread_id=row.id)
+    if thread is None:
+        _orphaned(row, report)
+        return
+    _inspect_place(state, row, thread, report)
+    if not row.preview and looked.level >= _PREVIEW_LEVEL:
+        _invisible(state, thread, report)
+    if thread.history_mode == "legacy" and thread.name is not None and row.title != thread.name:
+        report.add(
+            "warning",
+            "clobbered_name",
+            row.id,
+            f"the row has lost the name {thread.name!r}; the name index still has it",
+            thread_id=row.id,
+            fix="write the name into the row",
+            repair=_writing(
+                state, thread, ThreadMetadataPatch(name=thread.name), MetadataOrigin.EXPLICIT
+            ),
+        )
+
+
+def _orphaned(row: StateRow, report: Report) -> None:
+    elsewhere = os.path.exists(row.rollout_path)
+    where = "lies outside this home" if elsewhere else "is gone"
+    reason = f"a row without a thread: its file {row.rollout_path} {where}"
+    report.add("warning", "orphaned_row", row.id, reason, thread_id=row.id)
+
+
+def _unindexed(state: StateDb, thread: StoredThread, report: Report) -> None:
+    path = thread.rollout_path or ""
+    report.add(
+        "info",
+        "unindexed",
+        path,
+        "has no row: lists that Codex makes from its database leave it out",
+        thread_id=thread.id,
+        fix="add the row",
+        repair=lambda: state.insert_if_absent(thread, path=path),
+    )
+
+
+def _inspect_place(state: StateDb, row: StateRow, thread: StoredThread, report: Report) -> None:
+    path = thread.rollout_path or ""
+    if row.archived is not thread.archived:
+        change = ArchiveChange(thread.id, path, thread.archived_at)
+        report.add(
+            "warning",
+            "stale_archive_mark",
+            row.id,
+            f"the row says {_archived(row.archived)}, the file lies among the "
+            f"{_archived(thread.archived)} ones",
+            thread_id=row.id,
+            fix="correct the row",
+            repair=lambda: state.set_archived([change]),
+        )
+    elif row.rollout_path != path:
+        report.add(
+            "warning",
+            "stale_path",
+            row.id,
+            f"the row says {row.rollout_path}, the file is {path}: Codex may not list or resume it",
+            thread_id=row.id,
+            fix="correct the row",
+            repair=lambda: state.set_rollout_path(row.id, old=row.rollout_path, new=path),
+        )
+
+
+def _invisible(state: StateDb, thread: StoredThread, report: Report) -> None:
+    if thread.preview:
+        patch = ThreadMetadataPatch(preview=thread.preview)
+        report.add(
+            "warning",
+            "invisible_row",
+            thread.id,
+            "the row has no preview, which hides the thread from Codex's lists; the log has one",
+            thread_id=thread.id,
+            fix="write the preview into the row",
+            repair=_writing(state, thread, patch, MetadataOrigin.OBSERVED),
+        )
+    elif thread.name is not None:
+        reason = f"{thread.name!r} has a name but no message yet, so Codex does not list it"
+        report.add("info", "invisible_row", thread.id, reason, thread_id=thread.id)
+
+
+def _writing(
+    state: StateDb, thread: StoredThread, patch: ThreadMetadataPatch, origin: MetadataOrigin
+) -> Callable[[], object]:
+    path = thread.rollout_path or ""
+    return lambda: state.write(thread, patch, origin=origin, path=path, durable=True)
+
+
+def _archived(archived: bool) -> str:  # noqa: FBT001 - a word for a flag
+    return "archived" if archived else "active"
