@@ -44,8 +44,10 @@ class Golden:
         return FOLDER / self.label / "home.tar.xz"
 
     def example(self, thread_id: str) -> str:
-        """What the thread is an example of; sub-agents are found and not made."""
-        return self._names.get(thread_id, "sub-agent")
+        """What the thread is an example of; a release makes sub-agents by itself."""
+        source = self.threads.get(thread_id, {}).get("source")
+        made = "sub-agent" if "thread_spawn" in str(source) else "review"
+        return self._names.get(thread_id, made)
 
     def unpack(self, folder: Path) -> Path:
         """The home in a folder of its own: moved away from where the release wrote it."""

@@ -14,7 +14,14 @@ from tests.codex.app_server import Json, RpcError
 from tests.codex.model_server import ModelServer
 from tools.golden.answers import ask, ask_for_turns, save_answers, save_home
 from tools.golden.recording import Recording
-from tools.golden.scenes import SCENES, compressed, edit_after_upgrade, exec_runs, second_process
+from tools.golden.scenes import (
+    SCENES,
+    compressed,
+    edit_after_upgrade,
+    exec_runs,
+    killed,
+    second_process,
+)
 
 FIRST_WITH_APP_SERVER_THREADS = (0, 57, 0)
 
@@ -35,6 +42,7 @@ def record(label: str, work: Path, model_url: str) -> None:
                     scene(r, server)
                 except RpcError as error:
                     r.missing[scene.__name__] = str(error)[:100]
+        killed(r)
         r.upgrade()
         if r.variant == "upgraded":
             edit_after_upgrade(r)

@@ -21,6 +21,9 @@ SOURCE_KINDS = [
     *("cli", "vscode", "exec", "appServer", "unknown", "subAgent", "subAgentReview"),
     *("subAgentCompact", "subAgentThreadSpawn", "subAgentOther"),
 ]
+DROPPED_MEMBERS = ("path", "status", "ephemeral", "environments")
+DROPPED_COLUMNS = ("id", "rollout_path", "sandbox_policy", "cwd", "created_at", "updated_at")
+"""What says nothing that is not elsewhere in the answers or the home."""
 FIRST_WITH_LIST_OPTIONS = (0, 100, 0)
 """Earlier ones ignore ``archived`` and ``sortKey``."""
 KEPT = ("sessions", "archived_sessions", "session_index.jsonl")
@@ -47,7 +50,7 @@ def ask(r: Recording) -> Json:
         for thread_id in {**dict.fromkeys(r.threads.values()), **dict.fromkeys(threads)}:
             thread = read(server, thread_id)
             threads[thread_id] = {**thread, **threads.get(thread_id, {})}
-            threads[thread_id]["turns"] = thread.get("turns")
+            threads[thread_id]["turns"] = brief(thread.get("turns"))
     return {"lists": lists, "threads": threads}
 
 
@@ -62,7 +65,33 @@ def ask_for_turns(r: Recording, answers: Json) -> None:
                     thread["readError"] = str(error)[:100]
                 else:
                     # 0.57 has the field and leaves it empty.
-                    thread["turns"] = without_nulls(resumed["thread"]).get("turns") or None
+                    thread["turns"] = brief(resumed["thread"].get("turns")) or None
+
+
+def brief(turns: list[Json] | None) -> list[Json] | None:
+    """The turns, of their items what was said and else the type."""
+    if turns is None:
+        return None
+    kept = ("id", "status", "error", "startedAt", "completedAt", "durationMs")
+    return [
+        {
+            **{key: turn[key] for key in kept if turn.get(key) is not None},
+            "items": [said(item) for item in turn["items"]],
+        }
+        for turn in turns
+    ]
+
+
+def said(item: Json) -> Json:
+    """An item with its text, or with the parts of a user's message."""
+    if item["type"] == "agentMessage":
+        return {"type": item["type"], "text": item["text"]}
+    if item["type"] == "userMessage":
+        parts = [
+            {k: part[k] for k in ("type", "text", "path") if k in part} for part in item["content"]
+        ]
+        return {"type": item["type"], "content": parts}
+    return {"type": item["type"]}
 
 
 def without_nulls(value: Any) -> Any:
@@ -95,12 +124,16 @@ def rows(database: Path) -> dict[str, Json]:
     if not database.exists():
         return {}
     connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
-    connection.row_factory = sqlite3.Row
     try:
-        found = connection.execute("SELECT * FROM threads ORDER BY id").fetchall()
+        cursor = connection.execute("SELECT * FROM threads ORDER BY id")
+        columns = [column for column, *_ in cursor.description]
+        found = [dict(zip(columns, values, strict=True)) for values in cursor]
     finally:
         connection.close()
-    return {row["id"]: {k: row[k] for k in row.keys() if row[k] is not None} for row in found}  # noqa: SIM118
+    return {
+        row["id"]: without_nulls({k: v for k, v in row.items() if k not in DROPPED_COLUMNS})
+        for row in found
+    }
 
 
 def save_home(r: Recording) -> None:
@@ -130,6 +163,9 @@ def save_answers(r: Recording, answers: Json) -> None:
         **answers,
         "rows": rows(r.copy),
     }
+    for thread in answers["threads"].values():
+        for member in DROPPED_MEMBERS:
+            thread.pop(member, None)
     lines = ",\n".join(f"{json.dumps(key)}: {spread(value)}" for key, value in facts.items())
     (GOLDEN / r.label / "answers.json").write_text("{" + lines + "}\n", encoding="utf-8")
 

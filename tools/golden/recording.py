@@ -70,16 +70,20 @@ class Recording:
 
 
 def make_folders(folders: Path) -> None:
-    """Working directories: plain, a git repository, one with credentials in its URL, unicode."""
-    for name in ("plain", "repo", "credentials", "ünï 目录"):
+    """Working directories in all relations to a Git repository."""
+    for name in ("plain", "repo", "credentials", "detached", "empty", "ünï 目录"):
         (folders / name).mkdir(parents=True)
-    for name, user in (("repo", ""), ("credentials", "ann:secret@")):
+    for name, user in (("repo", ""), ("detached", ""), ("credentials", "ann:secret@")):
         folder = folders / name
         git(folder, "init", "-q", "-b", "main")
         folder.joinpath("README.md").write_text("# sample\n")
         git(folder, "add", "README.md")
         git(folder, "commit", "-q", "-m", "first")
         git(folder, "remote", "add", "origin", f"https://{user}git.example.test/ann/sample.git")
+    folders.joinpath("repo", "sub").mkdir()
+    git(folders / "repo", "worktree", "add", "-q", "-b", "feature", str(folders / "worktree"))
+    git(folders / "detached", "checkout", "-q", "--detach")
+    git(folders / "empty", "init", "-q", "-b", "main")
     folders.joinpath("plain", "dot.png").write_bytes(tiny_png())
 
 

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from tools.golden.recording import Recording
 
 
+SPEAKING = ("item/agentMessage/delta", "codex/event/agent_message_content_delta")
+
+
 def plain(r: Recording, s: AppServer) -> None:
     s.run_turn(r.start(s, "plain"), "Say hello [scene plain]\nand this is a second line")
 
@@ -37,8 +40,7 @@ def interrupted(r: Recording, s: AppServer) -> None:
     thread_id = r.start(s, "interrupted")
     seen = s.seen()
     turn_id = s.start_turn(thread_id, "Start and hold [scene hold]")
-    methods = ("item/agentMessage/delta", "codex/event/agent_message_content_delta")
-    s.wait_notification(lambda note: note["method"] in methods, seen)
+    s.wait_notification(lambda note: note["method"] in SPEAKING, seen)
     s.call("turn/interrupt", threadId=thread_id, turnId=turn_id)
     s.wait_turn(thread_id, seen)
     s.run_turn(thread_id, "Go on after the interruption [scene plain]")
@@ -195,11 +197,85 @@ def resumed(r: Recording, s: AppServer) -> None:
     s.run_turn(r.start(s, "resumed", "repo"), "First process [scene tool]")
 
 
+def odd_texts(r: Recording, s: AppServer) -> None:
+    s.run_turn(r.start(s, "padded_text"), "\n\t  Blank around me  \n\n")
+    s.run_turn(r.start(s, "long_text"), "A long first message. " * 60)
+    tagged = "<user_instructions>not really</user_instructions> [scene plain]"
+    s.run_turn(r.start(s, "tagged_text"), tagged)
+    thread_id = r.start(s, "blank_text")
+    s.run_turn(thread_id, "  ")
+    s.run_turn(thread_id, "Only the second one says something")
+
+
+def git_places(r: Recording, s: AppServer) -> None:
+    for folder in ("repo/sub", "detached", "empty", "worktree"):
+        example = f"git_{folder.rpartition('/')[2]}"
+        s.run_turn(r.start(s, example, folder), f"Example {example} [scene plain]")
+
+
+def other_settings(r: Recording, s: AppServer) -> None:
+    thread_id = r.start(s, "other_settings")
+    s.run_turn(thread_id, "Settings of the start [scene plain]")
+    changed = {"effort": "high", "summary": "concise", "approvalPolicy": "on-request"}
+    s.run_turn(thread_id, "Others [scene plain]", cwd=str(r.folders / "repo"), **changed)
+
+
+def injected(r: Recording, s: AppServer) -> None:
+    content = [{"type": "input_text", "text": "Injected before any turn"}]
+    item = {"type": "message", "role": "user", "content": content}
+    for example in ("injected", "injected_then_started"):
+        s.call("thread/inject_items", threadId=r.start(s, example), items=[item])
+    s.run_turn(r.threads["injected_then_started"], "Now a real turn [scene plain]")
+
+
+def goals(r: Recording, s: AppServer) -> None:
+    for example in ("goal_only", "goal_then_started"):
+        goal = {"objective": f"Reach {example}", "status": "paused"}
+        s.call("thread/goal/set", threadId=r.start(s, example), **goal)
+    s.run_turn(r.threads["goal_then_started"], "Work on it [scene plain]")
+
+
+def reviewed(r: Recording, s: AppServer) -> None:
+    thread_id = r.start(s, "reviewed", "repo")
+    s.run_turn(thread_id, "Before the review [scene plain]")
+    seen = s.seen()
+    target = {"type": "custom", "instructions": "Review nothing [scene plain]"}
+    s.call("review/start", threadId=thread_id, target=target)
+    s.wait_turn(thread_id, seen)
+
+
+def sections(r: Recording, s: AppServer) -> None:
+    thread_id = r.start(s, "in_section")
+    s.run_turn(thread_id, "Put me into a section [scene plain]")
+    section = s.call("threadSection/create", name="Favourites")["section"]
+    s.call("thread/section/move", threadId=thread_id, sectionId=section["id"])
+
+
+def user_shell(r: Recording, s: AppServer) -> None:
+    thread_id = r.start(s, "user_shell")
+    seen = s.seen()
+    s.call("thread/shellCommand", threadId=thread_id, command="echo typed by the user")
+    s.wait_notification(lambda note: note["method"] == "turn/completed", seen)
+    s.run_turn(thread_id, "After a command of mine [scene plain]")
+
+
+def killed(r: Recording) -> None:
+    """A process that ends in the middle of an answer, without a chance to write anything."""
+    with r.serve() as server:
+        thread_id = r.start(server, "killed", "repo")
+        server.run_turn(thread_id, "A good turn [scene tool]")
+        seen = server.seen()
+        server.start_turn(thread_id, "Killed in this one [scene hold]")
+        server.wait_notification(lambda note: note["method"] in SPEAKING, seen)
+        server.kill()
+
+
 SCENES = (
     plain, tools, same_second, failed, interrupted, images, unicode, credentials, compacted,
     rolled_back, named, named_as_message, named_before_start, git_edits, memory_mode,
     everything_edited, memory_mode_then_git, archived, archived_named, unarchived, forked, spawned,
-    torn, resumed,
+    torn, resumed, odd_texts, git_places, other_settings, injected, goals, reviewed, sections,
+    user_shell,
 )  # fmt: skip
 
 
