@@ -11,15 +11,17 @@ from tests.cli.test_export import rollout
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    """Every file below *folder* that is not our own list index."""
+    """Every file below *folder*, without our own list index and what SQLite shares in memory."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in folder.glob("**/*")
         if path.is_file() and not path.name.startswith("threadstore_1.sqlite")
+        if not path.name.endswith("-shm")
     }
 
 
 def test_a_sound_home_gives_zero(cli: Run, home: Home) -> None:
+    cli("delete", home.empty, "--yes")  # a thread that Codex does not know
     result = cli("doctor")
     assert (result.code, result.out) == (0, "")
     assert cli("doctor", "--json").json == {"data": [], "nextCursor": None}
@@ -55,6 +57,16 @@ def test_looking_changes_no_file(cli: Run, home: Home) -> None:
     before = content(home.path)
     assert cli("doctor").code == 5
     assert content(home.path) == before
+
+
+def test_fix_adds_what_is_missing_and_says_so(cli: Run, home: Home) -> None:
+    (row,) = cli("doctor").rows
+    assert row[1] == "unindexed"
+    assert row[4:] == ["add the row", ""]
+    fixed = cli("doctor", "--fix")
+    assert fixed.code == 5
+    assert fixed.rows[0][4:] == ["add the row", "fixed"]
+    assert cli("doctor").code == 0
 
 
 def test_tour_shows_the_threads_of_the_user(cli: Run, home: Home, tmp_path: Path) -> None:
