@@ -182,8 +182,21 @@ def test_the_log_is_the_truth_of_a_legacy_thread() -> None:
     after = merged(entry=row(preview="other", first_user_message="other", tokens_used=7))
     assert (after.preview, after.first_user_message, after.title) == ("hello",) * 3
     assert (after.source, after.cwd, after.model_provider) == ("cli", "/logged", "openai")
-    assert after.created_at == CREATED
     assert after.rollout_path == "/home/sessions/r.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("off", "expected"),
+    [
+        (dt.timedelta(milliseconds=-4), dt.timedelta(milliseconds=-4)),
+        (dt.timedelta(milliseconds=-678), dt.timedelta(0)),
+        (dt.timedelta(hours=1), dt.timedelta(0)),
+    ],
+    ids=["the row's clock counts", "whole seconds do not", "a later time is not of the creation"],
+)
+def test_the_time_of_creation(off: dt.timedelta, expected: dt.timedelta) -> None:
+    entry = row(created_at_ms=to_ms(CREATED + off))
+    assert merged(entry=entry).created_at == CREATED + expected
 
 
 def test_the_row_knows_settings_and_times() -> None:

@@ -59,6 +59,7 @@ _NO_POLICY: Final = ((None, None), ({"type": "read-only"}, None), (None, _READ_O
 """What the column holds while no turn has said anything, as policy and profile."""
 _BUMP: Final = dt.timedelta(milliseconds=10)
 """Rows get a time of update of their own: a taken one is moved up by a millisecond or a few."""
+_ONE_CREATION: Final = dt.timedelta(seconds=2)
 _SETTINGS: Final = ("model", "reasoning_effort", "approval_mode")
 
 
@@ -215,6 +216,7 @@ def _legacy(derived: Derived, thread: StoredThread, row: StateRow) -> dict[str, 
         changes |= _header_facts(row)
     else:
         changes |= _missing(derived, row)
+        changes["created_at"] = _creation(thread.created_at, row)
     if not derived.git_edited:
         changes["git"] = _git(row)
     if "memory_mode" not in derived.said and row.memory_mode:
@@ -222,6 +224,15 @@ def _legacy(derived: Derived, thread: StoredThread, row: StateRow) -> dict[str, 
     if thread.token_usage is None and row.tokens_used:
         changes["token_usage"] = TokenUsage(total_tokens=row.tokens_used)
     return changes
+
+
+def _creation(logged: dt.datetime, row: StateRow) -> dt.datetime:
+    """Codex takes the time twice when it creates a thread, for the row and for the header, and
+    shows the row's. One that is far off is not of the creation; early rows have whole seconds."""
+    created_at = _time(row.created_at_ms)
+    if created_at is None or abs(created_at - logged) > _ONE_CREATION:
+        return logged
+    return logged if created_at == logged.replace(microsecond=0) else created_at
 
 
 def _paginated(thread: StoredThread, row: StateRow) -> dict[str, Any]:
