@@ -47,4 +47,4 @@ TestLocal.settings = _quick
 TestLocalWithoutSqlite = LocalMachineWithoutSqlite.TestCase
 TestLocalWithoutSqlite.settings = _quick
 TestLocalLosingDatabases = LocalMachineLosingDatabases.TestCase
-TestLocalLosingDatabases.settings = _quick
+TestLocalLosingDatabases.settings = settings(_quick, max_examples=10)
