@@ -10,17 +10,20 @@ from tests.stores.local.state_helpers import execute
 from threadstore.testing import LocalHarness
 
 
+def execute_in(harness: LocalHarness, sql: str) -> list[Any]:
+    """Another program runs a statement on Codex's database."""
+    return execute(f"{harness.home}/state_5.sqlite", sql)
+
+
 def columns(harness: LocalHarness, thread_id: str, names: str) -> tuple[Any, ...]:
     """Columns of the thread's row in Codex's database."""
-    path = f"{harness.home}/state_5.sqlite"
-    (row,) = execute(path, f"SELECT {names} FROM threads WHERE id = '{thread_id}'")
+    (row,) = execute_in(harness, f"SELECT {names} FROM threads WHERE id = '{thread_id}'")
     return tuple(row)
 
 
 def set_column(harness: LocalHarness, thread_id: str, column: str, value: str) -> None:
     """Another program changes one column of the thread's row."""
-    path = f"{harness.home}/state_5.sqlite"
-    execute(path, f"UPDATE threads SET {column} = '{value}' WHERE id = '{thread_id}'")
+    execute_in(harness, f"UPDATE threads SET {column} = '{value}' WHERE id = '{thread_id}'")
 
 
 def lose_databases(harness: LocalHarness) -> None:

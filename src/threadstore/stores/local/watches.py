@@ -165,10 +165,11 @@ class FolderWatch:
         return any(_folder_time(folder) != mark for folder, mark in self._marks.items())
 
     def look(self, scan: Callable[[], Iterable[str]]) -> None:
-        """Note the folders' times and then *scan*, which gives the folders that hold files."""
+        """Note the folders' times and then *scan*, which gives the folders that hold files. One
+        that held some stays known while it is there: they may come back."""
         known = self._roots if not self._marks else tuple(self._marks)
         before = {folder: _folder_time(folder) for folder in known}
-        wanted = set(self._roots)
+        wanted = {*self._roots, *(folder for folder, time in before.items() if time is not None)}
         for folder in scan():
             while folder not in wanted:
                 wanted.add(folder)
