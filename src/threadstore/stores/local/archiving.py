@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
-from threadstore.errors import Conflict, InvalidRequest
+from threadstore.errors import InvalidRequest
 from threadstore.metadata import StoredThread
 from threadstore.stores.local import name_index
 from threadstore.stores.local.index_db import IndexDb
-from threadstore.stores.local.locks import WriterLock, open_by_other_process
+from threadstore.stores.local.locks import WriterLock, check_unused
 from threadstore.stores.local.paths import (
     Home,
     RolloutFile,
@@ -123,7 +123,7 @@ class Archiver:
             files = {thread.id: self._files_of(thread) for thread in threads}
             for thread_id, owned in files.items():
                 for file in owned:
-                    _check_unused(thread_id, file.actual_path)
+                    check_unused(thread_id, file.actual_path)
             yield files
 
     def _files_of(self, thread: StoredThread) -> list[RolloutFile]:
@@ -134,15 +134,6 @@ class Archiver:
             if odd is not None:
                 known[odd.path] = odd
         return list(known.values())
-
-
-def _check_unused(thread_id: str, path: str) -> None:
-    # Codex up to 0.150 takes no writer lock; an open descriptor is the only sign of it.
-    holder = open_by_other_process(path)
-    if holder is not None:
-        raise Conflict(
-            f"thread {thread_id} has an active writer", holder=holder, hint="close it there first"
-        )
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from typing import Final, Self
 from threadstore.errors import Conflict, StoreUnavailable
 from threadstore.stores.local.paths import Home, make_folders, open_private, unavailable
 
-__all__ = ["WriterLock", "index_lock", "open_by_other_process", "writer_holder"]
+__all__ = ["WriterLock", "check_unused", "index_lock", "open_by_other_process", "writer_holder"]
 
 _COORDINATION: Final = ".coordination.lock"
 _PATIENCE: Final = 5.0
@@ -109,6 +109,16 @@ def open_by_other_process(path: str) -> str | None:
             if entry.isdigit() and int(entry) != os.getpid() and _writes(entry, path, wanted):
                 return _describe(int(entry))
     return None
+
+
+def check_unused(thread_id: str, path: str) -> None:
+    """Conflict if another process has the thread's log open for writing; for those that take no
+    lock. Raises Conflict, naming the process."""
+    holder = open_by_other_process(path)
+    if holder is not None:
+        raise Conflict(
+            f"thread {thread_id} has an active writer", holder=holder, hint="close it there first"
+        )
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from threadstore.history.items import RolloutItem
 from threadstore.metadata import MetadataOrigin, StoredThread, ThreadMetadataPatch
 from threadstore.stores.local import name_index
 from threadstore.stores.local.index_db import IndexDb
-from threadstore.stores.local.locks import WriterLock
+from threadstore.stores.local.locks import WriterLock, check_unused
 from threadstore.stores.local.paths import Home
 from threadstore.stores.local.recorder import Recorder
 from threadstore.stores.local.state_db import StateDb
@@ -196,11 +196,10 @@ class MetadataWriter:
         elif not needed:
             yield None
         else:
-            with (
-                WriterLock.acquire(self._home, thread.id) as lock,
-                contextlib.closing(self._writers.open_log(thread, 0, lock)) as log,
-            ):
-                yield log
+            with WriterLock.acquire(self._home, thread.id) as lock:
+                check_unused(thread.id, thread.rollout_path or "")
+                with contextlib.closing(self._writers.open_log(thread, 0, lock)) as log:
+                    yield log
 
     def _write_row(
         self,
