@@ -61,7 +61,15 @@ def from_ms(ms: int) -> dt.datetime:
 def rfc3339_ms(moment: dt.datetime) -> str:
     """``2026-11-22T05:42:54.452Z``: the form of every rollout timestamp (Codex 0.29 to 0.169)."""
     utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
-    return utc.isoformat("T", "milliseconds")[:-6] + "Z"
+    second = (utc.second, utc.minute, utc.hour, utc.day, utc.month, utc.year)
+    prefix = _prefixes.get(second)
+    if prefix is None:
+        _prefixes.clear()  # one entry is enough: appends come within the same second
+        prefix = _prefixes[second] = utc.strftime("%Y-%m-%dT%H:%M:%S.")
+    return f"{prefix}{utc.microsecond // 1000:03}Z"
+
+
+_prefixes: Final[dict[tuple[int, ...], str]] = {}
 
 
 def parse_timestamp(text: object) -> dt.datetime | None:

@@ -15,7 +15,7 @@ import msgspec
 
 from threadstore.errors import CorruptHistory, InvalidRequest
 
-__all__ = ["DamagedLine", "History", "RolloutItem"]
+__all__ = ["DamagedLine", "History", "RolloutItem", "encode_lines"]
 
 
 class _Line(msgspec.Struct, gc=False, eq=False):
@@ -51,6 +51,7 @@ class _Kind(msgspec.Struct, gc=False):
 _decode_kind: Final = msgspec.json.Decoder(_Kind).decode
 _decode_any: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.Encoder().encode
+_encode_lines: Final = msgspec.json.Encoder().encode_lines
 _stored: Final = _Line.__dict__["payload"].__get__
 _store: Final = _Line.__dict__["payload"].__set__
 
@@ -143,7 +144,7 @@ class RolloutItem(_Line, gc=False, eq=False):
                 return _decode_kind(payload).type
             except (msgspec.MsgspecError, RecursionError, ValueError):
                 payload = self.payload  # no object, or not quite JSON: this way is lenient
-        kind = payload.get("type") if isinstance(payload, dict) else None
+        kind = payload.get("type") if type(payload) is dict else None
         return kind if isinstance(kind, str) else None
 
     def line(self) -> bytes:
@@ -159,8 +160,7 @@ class RolloutItem(_Line, gc=False, eq=False):
         """
         if self.raw is not None and ordinal is not None:
             return _renumber(self.raw, timestamp, ordinal)
-        if not isinstance(self.type, str):
-            raise InvalidRequest("the type of an item must be a string")
+        _check_types({type(self.type)})
         number = msgspec.UNSET if ordinal is None else ordinal
         try:
             return _encode(_NewLine(timestamp, number, self.type, _stored(self)))
@@ -190,6 +190,55 @@ class RolloutItem(_Line, gc=False, eq=False):
 
 
 _decode: Final = msgspec.json.Decoder(RolloutItem).decode
+
+
+def encode_lines(
+    items: Sequence[RolloutItem], stamp: str, first_ordinal: int | None = None
+) -> bytes:
+    """The lines of *items*, each with its newline, in one go.
+
+    Items that were read keep their bytes, others without a timestamp get *stamp*. With
+    *first_ordinal* (a paginated thread) the lines are numbered from there. Raises
+    :class:`InvalidRequest` if one of them is no line of JSON.
+    """
+    first: int | msgspec.UnsetType = msgspec.UNSET if first_ordinal is None else first_ordinal
+    lines: list[_NewLine | msgspec.Raw]
+    try:
+        _check_types({type(item.type) for item in items})
+        if first is msgspec.UNSET and not any(item.raw for item in items):
+            lines = [
+                _NewLine(item.timestamp or stamp, first, item.type, _stored(item)) for item in items
+            ]
+        else:
+            lines = [_any_line(item, stamp, first, index) for index, item in enumerate(items)]
+        return _encode_lines(lines)
+    except InvalidRequest:
+        raise
+    except (AttributeError, TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
+        raise InvalidRequest(f"one of the items is not JSON: {error}") from error
+
+
+def _any_line(
+    item: RolloutItem, stamp: str, first: int | msgspec.UnsetType, index: int
+) -> _NewLine | msgspec.Raw:
+    number = first if first is msgspec.UNSET else first + index
+    if item.raw is None:
+        return _NewLine(item.timestamp or stamp, number, item.type, _stored(item))
+    return msgspec.Raw(_one_line(item, stamp, number))
+
+
+def _one_line(item: RolloutItem, stamp: str, number: int | msgspec.UnsetType) -> bytes:
+    assert item.raw is not None
+    if b"\n" in item.raw:
+        raise InvalidRequest("an item is one line; this is more than one")
+    if number is msgspec.UNSET or item.ordinal == number:
+        return item.raw
+    return item.encode(item.timestamp or stamp, number)
+
+
+def _check_types(found: set[type]) -> None:
+    if not found <= {str}:
+        raise InvalidRequest("the type of an item must be a string")
 
 
 def _renumber(raw: bytes, timestamp: str, ordinal: int) -> bytes:

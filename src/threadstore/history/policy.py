@@ -113,12 +113,19 @@ def canonical(items: Iterable[RolloutItem], mode: HistoryMode) -> list[RolloutIt
     Long outputs in ``item_completed`` lines of a paginated thread lose their middle; every other
     item is passed on untouched.
     """
-    kept = [item for item in items if persists(item, mode)]
+    # Most items of most batches are response items; the comprehension spares them a call each.
+    kept = [
+        item
+        for item in items
+        if (item.kind in _RESPONSE_ITEMS if item.type == "response_item" else persists(item, mode))
+    ]
     return [_bounded(item) for item in kept] if mode == "paginated" else kept
 
 
 def affects_metadata(item: RolloutItem) -> bool:
     """Whether *item* can change metadata beyond "touched at" (see ``history.facts``)."""
+    if item.type == "response_item":
+        return False
     if item.type == "event_msg":
         kind = item.kind
         if kind == "item_completed":

@@ -191,7 +191,18 @@ class LiveThread:
             kept = items if verbatim else canonical(items, self._mode)
             if not kept:
                 return AppendReceipt(position=self._position)
-            receipt = await self._store_items(kept, idempotency_key, expected_position)
+            self._unsettled = kept
+            try:
+                receipt = await self._store.append_items(
+                    self.id,
+                    kept,
+                    idempotency_key=idempotency_key,
+                    expected_position=expected_position,
+                )
+            except (Conflict, InvalidRequest, ThreadNotFound):
+                self._unsettled = None  # refused, so nothing was appended
+                raise
+            self._unsettled = None
             if idempotency_key is not None and receipt.position <= self._observed_position:
                 patch = self._sync.take()  # the same batch again: stored and observed before
             else:
@@ -292,20 +303,6 @@ class LiveThread:
             await self.discard()
 
     # In private, all under the lock
-
-    async def _store_items(
-        self, items: Sequence[RolloutItem], key: str | None, expected_position: int | None
-    ) -> AppendReceipt:
-        self._unsettled = items
-        try:
-            receipt = await self._store.append_items(
-                self.id, items, idempotency_key=key, expected_position=expected_position
-            )
-        except (Conflict, InvalidRequest, ThreadNotFound):
-            self._unsettled = None  # refused, so nothing was appended
-            raise
-        self._unsettled = None
-        return receipt
 
     def _observe(self, items: Sequence[RolloutItem], position: int) -> ThreadMetadataPatch | None:
         self._appended = True

@@ -112,14 +112,28 @@ class Recorder:
         has_header: bool = False,
         expected_position: int | None = None,
     ) -> int:
-        """Append *lines* in one write; the position after them.
+        """:meth:`append_block` of *lines*, which have no newline in them or after them."""
+        block = b"\n".join((*lines, b"")) if lines else b""
+        return self.append_block(
+            block, len(lines), has_header=has_header, expected_position=expected_position
+        )
 
-        A line has no newline in it or after it, which JSON never has; nobody checks that here.
+    def append_block(
+        self,
+        block: bytes,
+        count: int,
+        *,
+        has_header: bool = False,
+        expected_position: int | None = None,
+    ) -> int:
+        """Append *count* lines in one write; the position after them.
 
-        The first append creates the file and puts the header first, unless *has_header* says that
-        ``lines[0]`` is the header. No lines: nothing is written. If it fails, the file is as
-        before. Raises Conflict if the log is not at *expected_position*, or if the file of a new
-        thread exists already; InvalidRequest when the ordinals run out.
+        *block* is the lines, each with its newline; nobody checks that here. The first append
+        creates the file and puts the header first, unless *has_header* says that the first line
+        is the header. No lines: nothing is written. If it fails, the file is as before.
+
+        Raises Conflict if the log is not at *expected_position*, or if the file of a new thread
+        exists already; InvalidRequest when the ordinals run out.
         """
         self.refresh()
         if expected_position is not None and expected_position != self.position:
@@ -127,12 +141,14 @@ class Recorder:
                 f"the log of {self.path} is at position {self.position}, not {expected_position}",
                 hint="load what is new, then append again",
             )
-        if not lines:
+        if not count:
             return self.position
-        if self._header is not None:
-            return self._append_first(lines if has_header else (self._header, *lines))
-        self._write(lines)
-        return self.position
+        if self._header is None:
+            self._write(block, count)
+            return self.position
+        if has_header:
+            return self._append_first(block, count)
+        return self._append_first(self._header + b"\n" + block, count + 1)
 
     def take_back(self) -> None:
         """Undo the last append, which was part of a change that failed.
@@ -152,7 +168,9 @@ class Recorder:
 
     def materialise(self) -> int:
         """Create the file with the header alone, if it does not exist; the position."""
-        return self.position if self._header is None else self._append_first((self._header,))
+        if self._header is None:
+            return self.position
+        return self._append_first(self._header + b"\n", 1)
 
     def refresh(self) -> int:
         """Notice what other programs did to the file meanwhile; the position."""
@@ -222,15 +240,15 @@ class Recorder:
         self._size = size
         self._size_before = 0
 
-    def _append_first(self, lines: Sequence[bytes]) -> int:
-        """Create the file with *lines*, or leave nothing behind."""
+    def _append_first(self, block: bytes, count: int) -> int:
+        """Create the file with *block*, or leave nothing behind."""
         folder = os.path.dirname(self.path)
         made: list[str] = []
         try:
             made = make_folders(folder)
             self._descriptor = self._create()
             self._unsynced_folders = [folder, *map(os.path.dirname, made)]
-            self._write(lines)
+            self._write(block, count)
         except ThreadStoreError:
             self._remove(made)
             raise
@@ -256,12 +274,11 @@ class Recorder:
             for folder in reversed(folders):
                 os.rmdir(folder)
 
-    def _write(self, lines: Sequence[bytes]) -> None:
-        """One write of all *lines*, ending a torn line first; or the file stays as it was."""
-        count = len(lines)
+    def _write(self, block: bytes, count: int) -> None:
+        """One write of all lines, ending a torn line first; or the file stays as it was."""
         if self._ordinal is not None and self._ordinal + count - 1 > _MAX_ORDINAL:
             raise InvalidRequest(f"the ordinals of {self.path} have run out")
-        data = b"\n".join((b"", *lines, b"") if self._torn else (*lines, b""))
+        data = b"\n" + block if self._torn else block
         written = 0
         try:
             written = os.write(self._descriptor, data)

@@ -387,9 +387,8 @@ class LocalThreadStore(ThreadStore):
         return parse_thread_id(thread_id)
 
     def _writer(self, thread_id: str) -> LiveWriter:
-        # The id of a live thread is looked up as it stands first: parsing costs as much as writing.
-        self._check_open()
-        return self._writers.find(thread_id) or self._writers.get(parse_thread_id(thread_id))
+        # The id is looked up as it stands first: parsing it would cost as much as writing.
+        return self._writers.find(thread_id) or self._writers.get(self._parse(thread_id))
 
     def _check_still_live(self, writer: LiveWriter) -> None:
         if self._writers.find(writer.thread.id) is not writer:

@@ -9,9 +9,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TypeVar
 
 from threadstore.clock import Clock, rfc3339_ms
-from threadstore.errors import Conflict, InvalidRequest, ThreadNotFound
+from threadstore.errors import Conflict, ThreadNotFound
 from threadstore.history.header import is_header_of, session_meta_item
-from threadstore.history.items import RolloutItem
+from threadstore.history.items import RolloutItem, encode_lines
 from threadstore.metadata import NewThread, StoredThread, ThreadMetadataPatch
 from threadstore.store import AppendReceipt
 from threadstore.stores.local.locks import WriterLock
@@ -82,33 +82,14 @@ class LiveWriter:
         self, items: Sequence[RolloutItem], now: Clock, expected_position: int | None
     ) -> AppendReceipt:
         """All items in one write."""
-        lines = self._encode(items, rfc3339_ms(now.now()))
+        block = encode_lines(items, rfc3339_ms(now.now()), self.recorder.next_ordinal)
         has_header = (
             not self.materialised and bool(items) and is_header_of(items[0], self.thread.id)
         )
-        position = self.recorder.append(
-            lines, has_header=has_header, expected_position=expected_position
+        position = self.recorder.append_block(
+            block, len(items), has_header=has_header, expected_position=expected_position
         )
         return AppendReceipt(position=position)
-
-    def _encode(self, items: Sequence[RolloutItem], stamp: str) -> list[bytes]:
-        ordinal = self.recorder.next_ordinal
-        if ordinal is None:
-            lines = [
-                item.encode(item.timestamp or stamp) if item.raw is None else item.raw
-                for item in items
-            ]
-        else:
-            lines = [
-                item.raw
-                if item.raw is not None and item.ordinal == number
-                else item.encode(item.timestamp or stamp, number)
-                for number, item in enumerate(items, ordinal)
-            ]
-        for line in lines:
-            if b"\n" in line:
-                raise InvalidRequest("an item is one line; this is more than one")
-        return lines
 
     def release(self) -> None:
         """Let go of the file and of the writer lock."""
