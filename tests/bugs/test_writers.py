@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -11,15 +12,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.bugs.places import content
+from tests.bugs.places import columns, content, execute_in
 from tests.stores.local.homes import CodexHome, header
 
-from threadstore.errors import Conflict, InvalidRequest, StoreUnavailable, ThreadNotFound
+from threadstore.errors import (
+    Conflict,
+    InvalidRequest,
+    StoreUnavailable,
+    ThreadNotFound,
+    ThreadStoreError,
+)
 from threadstore.history.items import DamagedLine
 from threadstore.ids import new_thread_id
 from threadstore.live import LiveThread
 from threadstore.manager import ThreadManager
 from threadstore.metadata import GitInfoPatch, NewThread
+from threadstore.queries import ThreadQuery
 from threadstore.testing import LocalHarness, items
 from threadstore.testing.cases.base import explicit, listed, observed
 from threadstore.testing.seeds import record_thread
@@ -218,3 +226,30 @@ async def test_an_archived_thread_is_not_called_unknown(harness: LocalHarness) -
             with pytest.raises(InvalidRequest, match="archived"):
                 await call
         assert content(harness) == before
+
+
+async def test_a_log_that_was_archived_under_a_writer_keeps_one_row_that_is_true(
+    harness: LocalHarness, codex: CodexHome
+) -> None:
+    """A process whose log another one had archived went on writing, and its row then named a file
+    that did not exist (0.131)."""
+    async with harness.open() as store:
+        thread = await record_thread(store, harness.clock)
+        live = await LiveThread.resume(store, thread.id, clock=harness.clock)
+        await live.append_items(items.turn("t2", "before"))
+        assert thread.rollout_path is not None
+        target = codex.path(thread.id, archived=True)
+        os.makedirs(os.path.dirname(target))
+        os.rename(thread.rollout_path, target)
+        row = f"archived = 1, archived_at = 1777863721, rollout_path = '{target}'"
+        execute_in(harness, f"UPDATE threads SET {row}")
+        with contextlib.suppress(ThreadStoreError):
+            await live.append_items(items.turn("t3", "after"))
+        with contextlib.suppress(ThreadStoreError):
+            await live.shutdown()
+        assert columns(harness, thread.id, "archived, rollout_path") == (1, target)
+    async with harness.open() as store:
+        assert await listed(store) == []
+        (found,) = (await store.list_threads(ThreadQuery(archived=True))).items
+        assert (found.archived, found.rollout_path) == (True, target)
+        assert (await store.load_history(thread.id)).damage == ()

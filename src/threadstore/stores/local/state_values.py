@@ -18,6 +18,7 @@ from threadstore.metadata import (
     StoredThread,
     ThreadMetadataPatch,
 )
+from threadstore.stores.local.paths import existing_path
 from threadstore.stores.local.state_rows import StateRow
 from threadstore.stores.local.state_schema import Schema
 
@@ -88,9 +89,12 @@ def changes(
     Beside it, and only where the row differs: where the rollout is, and what the row lacks.
     Columns may be named that the table has not.
     """
-    values: Values = {"rollout_path": path}
-    if row.archived is not thread.archived:
-        values.update(_archived(thread))
+    values: Values = {}
+    archived_by_another = row.archived and not thread.archived and existing_path(path) is None
+    if not archived_by_another:  # Codex 0.131 archives without asking who writes
+        values["rollout_path"] = path
+        if row.archived is not thread.archived:
+            values.update(_archived(thread))
     present = patch.present()
     values.update({field: _plain(thread, field) for field in _PLAIN_FIELDS if field in present})
     for field in _NEVER_EMPTIED:
