@@ -170,8 +170,11 @@ def matches_source(thread: StoredThread, words: tuple[str, ...]) -> bool:
 
 def resolve_cwd(cwd: str) -> str:
     """*cwd* as ``ThreadQuery.cwds`` compares it: without links, ``..`` and a final slash; ``""``
-    stays ``""``."""
-    return os.path.realpath(cwd) if cwd else ""
+    stays ``""``. What cannot be a path stays as it is."""
+    try:
+        return os.path.realpath(cwd) if cwd else ""
+    except ValueError:  # a null character, or half a character
+        return cwd
 
 
 class ThreadPage(msgspec.Struct, frozen=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -264,6 +265,19 @@ def test_every_file_is_listed_or_has_a_problem(home: Watched, name: str) -> None
     assert len(files) == 5
     for file in files.values():
         assert file.thread_id in listed or file.problem
+
+
+@pytest.mark.parametrize("text", ["\x00", "\ud83d"])
+def test_text_that_cannot_be_stored_takes_no_other_thread_along(home: Watched, text: str) -> None:
+    sound, thread_id = home.thread(), new_thread_id()
+    head = json.dumps(header(thread_id, cwd=text, source={"custom": text}).payload)
+    said = json.dumps(items.user_message(f"odd {text}").payload)
+    line = '{"timestamp":"2026-05-04T03:02:01.000Z","type":"%s","payload":%s}'
+    lines = [(line % ("session_meta", head)).encode(), (line % ("event_msg", said)).encode()]
+    home.write(lines, thread_id)
+    listed = home.listed()
+    assert listed.keys() == {sound, thread_id}
+    assert listed[thread_id].preview.startswith("odd")
 
 
 def test_an_empty_file_is_no_thread(home: Watched) -> None:
