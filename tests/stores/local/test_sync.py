@@ -494,6 +494,19 @@ def test_a_thread_that_others_stand_on_is_referenced(home: Watched) -> None:
         home.sync.check_unreferenced({source})
 
 
+def test_a_fork_is_completed_when_its_source_comes_back(home: Watched) -> None:
+    source, fork = new_thread_id(), new_thread_id()
+    said = items.user_item_completed(source, "t", "inherited").encode("2026-05-04T03:02:01.000Z", 1)
+    head = header(source, history_mode="paginated").encode("2026-05-04T03:02:01.000Z", 0)
+    aside = home.write([head, said], path=f"{home.folder}/aside.jsonl")
+    base = {"thread_id": source, "end_ordinal_exclusive": 2, "end_byte_offset": aside.size}
+    own = header(fork, history_mode="paginated", history_base=base)
+    home.write([own.encode("2026-05-04T03:02:01.000Z", 2)], fork)
+    assert home.listed()[fork].preview == ""
+    os.rename(aside.path, home.path(source))
+    assert home.listed()[fork].preview == "inherited"
+
+
 def test_times_come_from_the_log_and_not_from_the_file(home: Watched) -> None:
     thread_id = home.thread()
     os.utime(home.path(thread_id), (0, 0))

@@ -91,7 +91,7 @@ class Derived(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
     problem: str | None = None
     """Why it is not (completely) a thread, for people."""
     incomplete: bool = False
-    """Whether it stands on a file that is missing, so that a later look may find more."""
+    """Whether it could not be read, or stands on a file that is missing: look again later."""
 
     def describes(self, file: RolloutFile) -> bool:
         """Whether it was derived from exactly this state of this file."""
@@ -118,7 +118,7 @@ def derive(file: RolloutFile, find_rollout: FindRollout) -> Derived:
                 fold = _fold_lineage(file, fold.first, find_rollout)
                 break
     except StoreUnavailable as error:
-        fold.problem = str(error)
+        fold.problem, fold.incomplete = str(error), True
     return fold.finish()
 
 

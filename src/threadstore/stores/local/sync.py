@@ -252,12 +252,16 @@ class IndexSync:
         known = self._known.get(file.path)
         if known is None or known.problem == MISSING:
             return True
-        return (known.size, known.mtime_ns, known.inode, known.archived) != (
-            file.size,
-            file.mtime_ns,
-            file.inode,
-            file.archived,
-        )
+        before = (known.size, known.mtime_ns, known.inode, known.archived)
+        if before != (file.size, file.mtime_ns, file.inode, file.archived):
+            return True
+        return known.problem is not None and self._may_find_more(known)
+
+    def _may_find_more(self, file: IndexedFile) -> bool:
+        """Whether a file was not readable, or stands on one that was not there."""
+        data = self._index.derived(file.thread_id or "")
+        derived = _decode(data).derived if data is not None else None
+        return derived is not None and derived.path == file.path and derived.incomplete
 
     def _index_files(self, files: Iterable[RolloutFile]) -> None:
         read: list[Derived] = []
@@ -272,11 +276,11 @@ class IndexSync:
             for derived in read:
                 previous = self._note(derived)
                 if derived.thread is not None:
-                    self._settle_owner(derived.thread.id, derived)
+                    self._reindex(derived.thread.id, derived)
                 if previous is not None and (
                     derived.thread is None or previous != derived.thread.id
                 ):
-                    self._settle_owner(previous, None)
+                    self._reindex(previous, None)
 
     def _note(self, derived: Derived) -> str | None:
         """Enter a file; the thread it belonged to before."""
@@ -317,7 +321,7 @@ class IndexSync:
                     self._known[path] = msgspec.structs.replace(known, problem=MISSING)
                     self._index.set_file(self._known[path])
                 if owner is not None:
-                    self._settle_owner(owner, None)
+                    self._reindex(owner, None)
 
     def _is_deleted(self, thread_id: str) -> bool:
         """Whether nobody speaks of a thread without files any more."""
@@ -367,7 +371,7 @@ class IndexSync:
             if cursor is None:
                 return
 
-    def _settle_owner(self, thread_id: str, fresh: Derived | None) -> None:
+    def _reindex(self, thread_id: str, fresh: Derived | None) -> None:
         """Enter a thread after one of its files came, changed or went."""
         if self._is_left_alone(thread_id):
             return
@@ -443,7 +447,7 @@ class IndexSync:
         for _, batch in _batches(sorted(changed & self._owned.keys())):
             with self._lock, self._index.transaction():
                 for thread_id in batch:
-                    self._settle_owner(thread_id, None)
+                    self._reindex(thread_id, None)
 
 
 def choose_file(
