@@ -51,13 +51,15 @@ class ThreadNotFound(ThreadStoreError, LookupError):
 
     code = "thread_not_found"
 
-    def __init__(self, thread_id: str, message: str | None = None, *, hint: str | None = None) -> None:
+    def __init__(
+        self, thread_id: str, message: str | None = None, *, hint: str | None = None
+    ) -> None:
         super().__init__(message or f"thread not found: {thread_id}", hint=hint)
         self.thread_id = thread_id
 
     @classmethod
     def not_live(cls, thread_id: str) -> ThreadNotFound:
-        """The error of ``append_items``, ``persist_thread`` and ``flush_thread`` without a writer."""
+        """The error of ``append_items``, ``persist_thread``, ``flush_thread`` without a writer."""
         return cls(
             thread_id,
             f"thread is not live: {thread_id}",
@@ -89,7 +91,9 @@ class Unsupported(ThreadStoreError, NotImplementedError):
 
     code = "unsupported"
 
-    def __init__(self, operation: str, message: str | None = None, *, hint: str | None = None) -> None:
+    def __init__(
+        self, operation: str, message: str | None = None, *, hint: str | None = None
+    ) -> None:
         super().__init__(message or f"this store does not support {operation}", hint=hint)
         self.operation = operation
 

@@ -71,8 +71,10 @@ async def _record(path: Path) -> Home:
             return (await record_thread(store, clock, text, **new)).id
 
         git = GitInfo(sha="0" * 40, branch="main", origin_url="https://git.example.test/a.git")
-        named = await record("fix the parser", name="Parser rewrite", cwd="/work/parser", git=git)
-        plain = await record("write the docs", cwd="/work/docs", source="vscode")
+        named = await record(
+            "fix the parser", name="Parser rewrite", cwd="/home/dev/parser", git=git
+        )
+        plain = await record("write the docs", cwd="/home/dev/docs", source="vscode")
         ran = await record("count the lines", source="exec", model_provider="other")
         parent = await record("ask a helper")
         child = await record("I am the helper", source=spawned_by(parent), parent_thread_id=parent)

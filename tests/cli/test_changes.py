@@ -99,7 +99,7 @@ def test_fork_prints_the_id_of_a_thread_with_the_same_history(cli: Run, home: Ho
 
 def test_a_fork_keeps_directory_and_name_unless_told_otherwise(cli: Run, home: Home) -> None:
     fork = thread(cli, cli("fork", home.named).out.strip())
-    assert fork["cwd"] == "/work/parser"
+    assert fork["cwd"] == "/home/dev/parser"
     assert fork["name"] == "Parser rewrite"
 
 

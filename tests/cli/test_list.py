@@ -42,8 +42,11 @@ def test_archived_lists_only_archived_threads(cli: Run, home: Home) -> None:
 
 def test_filters_of_one_kind_add_up_and_different_kinds_narrow(cli: Run, home: Home) -> None:
     assert ids(cli, "--source", "exec", "--source", "vscode") == [home.exec, home.plain]
-    assert ids(cli, "--cwd", "/work/docs", "--cwd", "/work/parser") == [home.plain, home.named]
-    assert ids(cli, "--cwd", "/work/docs", "--source", "exec") == []
+    assert ids(cli, "--cwd", "/home/dev/docs", "--cwd", "/home/dev/parser") == [
+        home.plain,
+        home.named,
+    ]
+    assert ids(cli, "--cwd", "/home/dev/docs", "--source", "exec") == []
     assert ids(cli, "--provider", "other") == [home.exec]
     assert ids(cli, "--search", "PARSER") == [home.named]
 
@@ -91,7 +94,7 @@ def test_json_has_the_keys_of_codex_0_169_in_its_order(cli: Run, home: Home) -> 
 
 def test_a_pipe_gets_one_line_of_fields_for_each_thread(cli: Run, home: Home) -> None:
     assert cli("list", "--search", "parser").rows == [
-        [home.named, "Parser rewrite", "2026-03-04T05:01:00Z", "/work/parser", "cli", "main"]
+        [home.named, "Parser rewrite", "2026-03-04T05:01:00Z", "/home/dev/parser", "cli", "main"]
     ]
 
 

@@ -12,7 +12,7 @@ def test_show_prints_every_known_fact_by_name(cli: Run, home: Home) -> None:
     assert facts["name"] == "Parser rewrite"
     assert facts["preview"] == "fix the parser"
     assert facts["created"] == "2026-03-04T05:01:00Z"
-    assert facts["directory"] == "/work/parser"
+    assert facts["directory"] == "/home/dev/parser"
     assert facts["git branch"] == "main"
     assert facts["model"] == "gpt-5.1"
     assert facts["tokens"] == "10, 3 of them output"

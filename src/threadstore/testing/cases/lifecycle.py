@@ -83,7 +83,7 @@ class LifecycleTests(Cases):
             thread_source="subagent",
             agent_nickname="Ada",
             agent_role="explorer",
-            agent_path="/root/ada",
+            agent_path="/main/ada",
             originator="suite",
             cli_version="0.131.0",
             model_provider="mock",

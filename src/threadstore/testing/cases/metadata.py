@@ -58,7 +58,7 @@ _VALUES: Final[dict[str, Any]] = {
     "thread_source": "user",
     "agent_nickname": "Ada",
     "agent_role": "explorer",
-    "agent_path": "/root/ada",
+    "agent_path": "/main/ada",
     "approval_mode": {"granular": {"rules": True, "sandbox_approval": False}},
     "sandbox_policy": {"type": "workspace-write", "network_access": False},
     "permission_profile": {"type": "managed", "network": "restricted"},
