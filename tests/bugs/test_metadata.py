@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +203,8 @@ async def test_a_memory_mode_leaves_the_git_facts_in_the_log(harness: LocalHarne
         thread = await record_thread(store, harness.clock, git=git)
         await explicit(store, thread.id, git=GitInfoPatch(branch="topic"))
         await explicit(store, thread.id, memory_mode="disabled")
+        record = json.loads(harness.raw_history(thread.id)[-1])["payload"]
+        assert (record["memory_mode"], record["git"]["branch"]) == ("disabled", "topic")
     lose_databases(harness)
     async with harness.open() as store:
         after = await store.read_thread(thread.id)
