@@ -33,13 +33,14 @@ RECORD_KEY: Final = "threadstore"
 """Key in a ``session_meta`` payload that holds what Codex's format has no place for:
 ``{"threadstore": {"patch": <ThreadMetadataPatch as JSON>}}``. Codex ignores unknown keys."""
 
-MAX_DAMAGE: Final = 20
-_FORKS_SHOW_THEIR_OWN: Final = frozenset((0, minor) for minor in range(150, 161))
-DEFAULT_SOURCE: Final = "vscode"
+_MAX_DAMAGE: Final = 20
+_DEFAULT_SOURCE: Final = "vscode"
 """What a header without ``source`` (before Codex 0.58) and a missing header mean to Codex."""
-
-# Only these say something new each time; everything else in a header is settled by the first one.
-_FIRST_ONLY: Final = frozenset({"preview", "title", "first_user_message"})
+_FORKS_SHOW_THEIR_OWN: Final = frozenset((0, minor) for minor in range(150, 161))
+"""Releases whose paginated forks show their own first message as soon as they have one; 0.169 goes
+on showing that of the source."""
+_SAID_ONCE: Final = frozenset({"preview", "title", "first_user_message"})
+# The first header that has them settles these: later ones are copies of it, or partial.
 _HEADER_TEXTS: Final = (
     "cwd",
     "cli_version",
@@ -184,7 +185,7 @@ class _Fold:
             self.lines = entry.position or self.lines
             if isinstance(entry, DamagedLine):
                 self.damaged += 1
-                if len(self.damage) < MAX_DAMAGE:
+                if len(self.damage) < _MAX_DAMAGE:
                     self.damage.append(Damage(entry.position, entry.reason))
                 continue
             if entry.timestamp is not None:
@@ -270,7 +271,7 @@ class _Fold:
             self.problem = f"an explicit edit cannot be read: {error}"
             return
         said = patch.present()
-        for field in _FIRST_ONLY & said.keys():
+        for field in _SAID_ONCE & said.keys():
             setattr(self.observer, f"{field}_seen", True)
         if "updated_at" in said:
             self.stamps.clear()  # the time of the edit itself is not what it says
@@ -328,7 +329,7 @@ class _Fold:
         last = next((m for text in reversed(self.stamps) if (m := parse_timestamp(text))), None)
         updated_at = last or facts.get("updated_at") or created_at
         facts.setdefault("model_provider", "")
-        facts.setdefault("source", DEFAULT_SOURCE)
+        facts.setdefault("source", _DEFAULT_SOURCE)
         if not facts.get("parent_thread_id"):
             facts["parent_thread_id"] = source_parent(facts["source"])
         facts.setdefault("session_id", thread_id)
