@@ -207,14 +207,17 @@ def stat_rollout(home: Home, path: str) -> RolloutFile | None:
     return _describe(actual, parse_rollout_name(os.path.basename(actual)), archived=archived)
 
 
-def scan(home: Home, on_error: OnError | None = None) -> Iterator[RolloutFile]:
+def scan(
+    home: Home, on_error: OnError | None = None, on_folder: Callable[[str], None] | None = None
+) -> Iterator[RolloutFile]:
     """Every rollout file below ``sessions/`` and ``archived_sessions/``, at any depth.
 
     A compressed file beside its plain form is left out. Symbolic links to folders are not
-    followed. Folders that cannot be read go to *on_error*; a missing root is no error.
+    followed. Folders that cannot be read go to *on_error*; a missing root is no error. *on_folder*
+    is told of each folder before it is read.
     """
     for root, archived in ((home.sessions, False), (home.archived, True)):
-        for path in _walk(root, on_error):
+        for path in _walk(root, on_error, on_folder):
             file = _describe(path, parse_rollout_name(os.path.basename(path)), archived=archived)
             if file is not None:
                 yield file
@@ -292,7 +295,7 @@ def _find(home: Home, wanted: str, key: Callable[[RolloutName], str]) -> Iterato
     """The files whose name has the id *wanted* where *key* looks."""
     digits = wanted.replace("-", "")
     for root, archived in ((home.sessions, False), (home.archived, True)):
-        for path in _walk(root, None):
+        for path in _walk(root):
             base = os.path.basename(path)
             if digits not in base.replace("-", "").lower():
                 continue
@@ -304,11 +307,15 @@ def _find(home: Home, wanted: str, key: Callable[[RolloutName], str]) -> Iterato
                 yield file
 
 
-def _walk(root: str, on_error: OnError | None) -> Iterator[str]:
+def _walk(
+    root: str, on_error: OnError | None = None, on_folder: Callable[[str], None] | None = None
+) -> Iterator[str]:
     """Paths named like rollouts below *root*, without compressed twins; folders in name order."""
     folders = [root]
     while folders:
         folder = folders.pop()
+        if on_folder is not None:
+            on_folder(folder)
         try:
             with os.scandir(folder) as entries:
                 listed = sorted(

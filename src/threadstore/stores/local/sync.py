@@ -83,7 +83,7 @@ class IndexSync:
         self._is_live = is_live
         self._names = NameWatch(home, index)
         self._rows = RowWatch(state, index)
-        self._folders = FolderWatch((home.sessions, home.archived))
+        self._folders = FolderWatch()
         self._refreshing = threading.Lock()
         self._lock = threading.RLock()
         self._generation: int | None = None
@@ -220,13 +220,9 @@ class IndexSync:
     def _look_at_files(self, on_progress: Callable[[int, int], None] | None) -> None:
         found: dict[str, RolloutFile] = {}
         self.problems = {}
-
-        def look() -> Iterator[str]:
-            for file in scan(self._home, self._note_problem):
-                found[file.path] = file
-                yield os.path.dirname(file.path)
-
-        self._folders.look(look)
+        self._folders.start()
+        for file in scan(self._home, self._note_problem, self._folders.note):
+            found[file.path] = file
         self._rollouts = {
             file.name.rollout_id: file.path for file in found.values() if file.name is not None
         }

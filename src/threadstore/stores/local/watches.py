@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterable
 from typing import Final
 
 import msgspec
@@ -156,33 +155,23 @@ class RowWatch:
 class FolderWatch:
     """Folders whose entries matter: a new, moved or deleted file changes its folder's time."""
 
-    def __init__(self, roots: Iterable[str]) -> None:
-        self._roots = tuple(roots)
+    def __init__(self) -> None:
         self._marks: dict[str, int | None] = {}
 
     def changed(self) -> bool:
-        """Whether any known folder has another time than at :meth:`look`."""
+        """Whether any known folder has another time than when it was noted."""
         return any(_folder_time(folder) != mark for folder, mark in self._marks.items())
 
-    def look(self, scan: Callable[[], Iterable[str]]) -> None:
-        """Note the folders' times and then *scan*, which gives the folders that hold files. One
-        that held some stays known while it is there: they may come back."""
-        known = self._roots if not self._marks else tuple(self._marks)
-        before = {folder: _folder_time(folder) for folder in known}
-        wanted = {*self._roots, *(folder for folder, time in before.items() if time is not None)}
-        for folder in scan():
-            while folder not in wanted:
-                wanted.add(folder)
-                folder = os.path.dirname(folder)
-        self._marks = {
-            folder: before[folder] if folder in before else _folder_time(folder)
-            for folder in wanted
-        }
+    def start(self) -> None:
+        """Begin to look at all of them; each is then told to :meth:`note`."""
+        self._marks = {}
+
+    def note(self, folder: str) -> None:
+        """Watch a folder that is going to be read now, empty ones too: files may come to them."""
+        mark = _folder_time(folder)
         # A second change within one tick of the clock would not show: then look once more.
-        newest = time.time_ns() - _TICK_NS
-        for folder, mark in self._marks.items():
-            if mark is not None and mark > newest:
-                self._marks[folder] = -1
+        fresh = mark is not None and mark > time.time_ns() - _TICK_NS
+        self._marks[folder] = -1 if fresh else mark
 
 
 def _folder_time(folder: str) -> int | None:
