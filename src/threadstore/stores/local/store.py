@@ -33,7 +33,7 @@ from threadstore.stores.local.archiving import Archiver
 from threadstore.stores.local.home_config import read_home_config
 from threadstore.stores.local.index_db import IndexDb
 from threadstore.stores.local.lineage import resolve_lineage
-from threadstore.stores.local.locks import open_by_other_process
+from threadstore.stores.local.locks import check_unused
 from threadstore.stores.local.metadata import MetadataWriter
 from threadstore.stores.local.paths import Home, find_rollout, new_rollout_path
 from threadstore.stores.local.reader import Batch, read_bytes, read_history
@@ -159,13 +159,7 @@ class LocalThreadStore(ThreadStore):
             raise ThreadNotFound(thread_id)
         if thread.archived:
             raise InvalidRequest(f"thread is archived: {thread_id}", hint="unarchive it first")
-        holder = open_by_other_process(thread.rollout_path)
-        if holder is not None:
-            raise Conflict(
-                f"thread {thread_id} has an active writer",
-                holder=holder,
-                hint="close it there first",
-            )
+        check_unused(thread_id, thread.rollout_path)
         return thread, resolve_lineage(thread.rollout_path, self._find_rollout).inherited
 
     async def append_items(
