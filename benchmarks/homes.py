@@ -19,7 +19,9 @@ def _stamp(ms: int) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{ms % 1000:03}Z"
 
 
-def rollout_lines(thread_id: str, started_ms: int, rng: random.Random, turns: int) -> list[str]:
+def rollout_lines(
+    thread_id: str, started_ms: int, rng: random.Random, turns: int, *, words: int = 40
+) -> list[str]:
     """A legacy rollout in the shapes of Codex 0.131."""
 
     moments = itertools.count(started_ms, 40)
@@ -30,7 +32,7 @@ def rollout_lines(thread_id: str, started_ms: int, rng: random.Random, turns: in
             {"timestamp": stamp, "type": kind, "payload": payload}, separators=(",", ":")
         )
 
-    words = [f"word{rng.randrange(5000)}" for _ in range(110)]
+    said = [f"word{rng.randrange(5000)}" for _ in range(words)]
     lines = [
         line(
             "session_meta",
@@ -49,7 +51,7 @@ def rollout_lines(thread_id: str, started_ms: int, rng: random.Random, turns: in
     ]
     for turn in range(turns):
         turn_id = str(uuid.UUID(int=rng.getrandbits(128)))
-        text = f"Turn {turn}: " + " ".join(words)
+        text = f"Turn {turn}: " + " ".join(said)
         lines += [
             line("event_msg", {"type": "task_started", "turn_id": turn_id, "started_at": 1}),
             line(
@@ -117,7 +119,7 @@ def make_history(home: str, size: int, *, seed: int = 7) -> tuple[str, str]:
     thread_id = str(uuid.UUID(int=(_START << 80) | (0x7 << 76) | (0b10 << 62) | 1))
     path = _path(home, _START, thread_id)
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    block = rollout_lines(thread_id, _START, rng, 200)
+    block = rollout_lines(thread_id, _START, rng, 200, words=110)
     with open(path, "w", encoding="utf-8") as file:
         file.write(block[0] + "\n")
         body = "\n".join(block[1:]) + "\n"

@@ -7,6 +7,7 @@ merge every thread again.
 from __future__ import annotations
 
 import hashlib
+import heapq
 import os
 import time
 from typing import Final
@@ -26,6 +27,7 @@ _Marks = dict[str, str]
 _decode_marks: Final = msgspec.json.Decoder(_Marks).decode
 _TICK_NS: Final = 20_000_000
 """File times are that coarse at most (4 ms on Linux at 250 Hz, 10 ms at 100 Hz)."""
+_IN_USE: Final = 6
 _NAMES_KEY: Final = "seen_names"
 _ROWS_KEY: Final = "seen_rows"
 
@@ -153,18 +155,27 @@ class RowWatch:
 
 
 class FolderWatch:
-    """Folders whose entries matter: a new, moved or deleted file changes its folder's time."""
+    """Folders whose entries matter: a new, moved or deleted file changes its folder's time.
+
+    A question costs a system call a folder, and a home has one for each day. So only those in use
+    are asked: the ones that changed last and all above them, where new days, months and years
+    appear. What happens in old folders is seen with the next look at all files.
+    """
 
     def __init__(self) -> None:
         self._marks: dict[str, int | None] = {}
+        self._in_use: dict[str, int | None] | None = None
 
     def changed(self) -> bool:
-        """Whether any known folder has another time than when it was noted."""
-        return any(_folder_time(folder) != mark for folder, mark in self._marks.items())
+        """Whether a folder in use has another time than when it was noted."""
+        if self._in_use is None:
+            self._in_use = self._choose()
+        return any(_folder_time(folder) != mark for folder, mark in self._in_use.items())
 
     def start(self) -> None:
         """Begin to look at all of them; each is then told to :meth:`note`."""
         self._marks = {}
+        self._in_use = None
 
     def note(self, folder: str) -> None:
         """Watch a folder that is going to be read now, empty ones too: files may come to them."""
@@ -172,6 +183,16 @@ class FolderWatch:
         # A second change within one tick of the clock would not show: then look once more.
         fresh = mark is not None and mark > time.time_ns() - _TICK_NS
         self._marks[folder] = -1 if fresh else mark
+
+    def _choose(self) -> dict[str, int | None]:
+        marks = self._marks
+        folders = [folder for folder, mark in marks.items() if mark in (None, -1)]
+        folders += heapq.nlargest(_IN_USE, marks, key=lambda folder: marks[folder] or 0)
+        folders += [folder for folder in marks if os.path.dirname(folder) not in marks]
+        for folder in folders:  # grows while it is walked
+            if os.path.dirname(folder) in marks:
+                folders.append(os.path.dirname(folder))
+        return {folder: marks[folder] for folder in folders}
 
 
 def _folder_time(folder: str) -> int | None:
