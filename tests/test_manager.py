@@ -321,21 +321,25 @@ async def test_a_resume_waits_for_the_archiving_before_it(
         await resume
 
 
+@pytest.mark.parametrize("change", [{"name": "n"}, {"memory_mode": "disabled"}], ids=", ".join)
 async def test_changes_of_list_state_take_turns_among_all_threads(
-    manager: ThreadManager, store: FaultyStore, clock: ManualClock
+    manager: ThreadManager, store: FaultyStore, clock: ManualClock, change: dict[str, Any]
 ) -> None:
     one = await record_thread(store, clock)
     two = await record_thread(store, clock)
     pause = store.pause("archive_thread")
     archive = asyncio.create_task(manager.archive(one.id))
     await pause.reached.wait()
-    rename = asyncio.create_task(manager.update_thread_metadata(two.id, name("n")))
+    patch = ThreadMetadataPatch(**change)
+    edit = asyncio.create_task(manager.update_thread_metadata(two.id, patch))
+    for _ in range(20):
+        await asyncio.sleep(0)
     await manager.update_thread_metadata(two.id, ThreadMetadataPatch(model="not waiting"))
-    assert not rename.done()
+    assert not edit.done()
     pause.release()
 
     await archive
-    assert (await rename).name == "n"
+    assert patch.apply(await edit) == await edit
 
 
 async def test_deleting_takes_loaded_descendants_along(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,17 @@ from threadstore.testing import LocalHarness
 from threadstore.testing.cases.base import explicit, listed
 from threadstore.testing.items import turn
 from threadstore.testing.seeds import empty_thread, record_thread
+
+
+@contextmanager
+def file_size_limit(size: int) -> Iterator[None]:
+    """No file of this process can grow beyond *size* bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize("spoken", [True, False], ids=["after a message", "before any message"])
@@ -116,20 +129,34 @@ async def test_an_edit_whose_name_does_not_fit_on_the_disk_changes_nothing(
     harness: LocalHarness, codex: CodexHome
 ) -> None:
     """The same where the name index fails only while it is written."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     index = Path(codex.home.name_index)
     both: dict[str, Any] = {"name": "new", "git": GitInfoPatch(branch="topic")}
     async with harness.open() as store:
         thread = await record_thread(store, harness.clock, name="old", git=GitInfo(branch="main"))
         size = index.write_bytes(index.read_bytes() + b"\n" * 10_000_000)
         lines = harness.raw_history(thread.id)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 5, hard))
-        try:
-            with pytest.raises(StoreUnavailable):
-                await explicit(store, thread.id, **both)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        with file_size_limit(size + 5), pytest.raises(StoreUnavailable):
+            await explicit(store, thread.id, **both)
         assert await store.read_thread(thread.id) == thread
         assert (harness.raw_history(thread.id), index.stat().st_size) == (lines, size)
+        await explicit(store, thread.id, **both)
+    assert columns(harness, thread.id, "title, git_branch") == ("new", "topic")
+
+
+async def test_an_edit_whose_row_cannot_be_committed_changes_nothing(
+    harness: LocalHarness, codex: CodexHome
+) -> None:
+    """The same where the database fails last, when log and name index have been written."""
+    both: dict[str, Any] = {"name": "new", "git": GitInfoPatch(branch="topic")}
+    async with harness.open() as store:
+        thread = await record_thread(store, harness.clock, name="old", git=GitInfo(branch="main"))
+        lines, names = harness.raw_history(thread.id), Path(codex.home.name_index).read_bytes()
+        size = Path(f"{codex.home.state_db}-wal").stat().st_size
+        assert size > 40_000, "the other files stay below the limit"
+        with file_size_limit(size), pytest.raises(StoreUnavailable):
+            await explicit(store, thread.id, **both)
+        assert await store.read_thread(thread.id) == thread
+        assert harness.raw_history(thread.id) == lines
+        assert Path(codex.home.name_index).read_bytes() == names
         await explicit(store, thread.id, **both)
     assert columns(harness, thread.id, "title, git_branch") == ("new", "topic")
