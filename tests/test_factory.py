@@ -48,6 +48,19 @@ async def test_a_local_store_works_in_the_folder_of_its_url(tmp_path: Path) -> N
         assert thread.rollout_path.startswith(str(home))
 
 
+async def test_a_relative_path_starts_at_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = open_store("local:some/home")
+    monkeypatch.chdir("/")  # where the program goes later makes no difference
+    async with store:
+        thread = await store.create_thread(NewThread(cwd="/repo"))
+
+    assert thread.rollout_path is not None
+    assert thread.rollout_path.startswith(f"{tmp_path}/some/home/")
+
+
 @pytest.mark.parametrize("form", ["local:{home}?sqlite_home={db}", "local://{home}"])
 async def test_databases_may_live_elsewhere(tmp_path: Path, form: str) -> None:
     home, db = tmp_path / "home", tmp_path / "db"
@@ -83,7 +96,6 @@ async def test_a_home_that_is_a_file_is_refused_and_left_alone(tmp_path: Path) -
         "local",
         "local:",
         "local:?sqlite_home=/x",
-        "local:relative/path",
         "local://host",
         "memory",
         "memory:/path",

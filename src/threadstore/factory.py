@@ -18,15 +18,16 @@ __all__ = ["open_store"]
 
 Config = TypeVar("Config", LocalStoreConfig, MemoryStoreConfig)
 
-_SCHEMES: Final = "memory:, local:/absolute/path[?sqlite_home=/absolute/path]"
+_SCHEMES: Final = "memory:, local:/path/to/home[?sqlite_home=/absolute/path]"
 
 
 def open_store(url: str, *, clock: Clock | None = None, **options: Any) -> ThreadStore:
     """The store that *url* names, as an async context manager: ``async with open_store(url)``.
 
-    ``memory:`` keeps threads in this object; ``local:/absolute/path`` in a Codex home. *options*
-    are the fields of the store's configuration (``threadstore.config``); what the URL says after
-    ``?`` wins over them, and ``None`` means unset. The path is taken as it stands.
+    ``memory:`` keeps threads in this object; ``local:/path/to/home`` in a Codex home (a relative
+    path starts at the current folder; nothing is expanded). *options* are the fields of the store's
+    configuration (``threadstore.config``); what the URL says after ``?`` wins over them, and
+    ``None`` means unset.
 
     Nothing is opened or created before the context is entered. Raises :class:`InvalidRequest` for
     a URL or an option that makes no sense, :class:`Unsupported` for a store still to come.
@@ -54,13 +55,14 @@ def _memory(url: str, rest: str, clock: Clock | None, options: dict[str, Any]) -
 
 def _local(url: str, rest: str, clock: Clock | None, options: dict[str, Any]) -> ThreadStore:
     path, query = _split(url, rest)
-    path = path.removeprefix("//")  # local:///home/ada/.codex
-    if not os.path.isabs(path):
-        problem = "needs an absolute path" if path else "needs a path"
+    if path.startswith("///"):  # local:///home/ada/.codex
+        path = path[2:]
+    if not path or path.startswith("//"):
+        problem = "has no host" if path else "needs a path"
         raise InvalidRequest(
             f"a local store {problem}: {url!r}", hint="for example local:/home/ada/.codex"
         )
-    config = _config(LocalStoreConfig, {**options, **query, "home": os.path.normpath(path)})
+    config = _config(LocalStoreConfig, {**options, **query, "home": os.path.abspath(path)})
     if config.sqlite_home is not None and not os.path.isabs(config.sqlite_home):
         raise InvalidRequest(f"sqlite_home must be an absolute path: {config.sqlite_home!r}")
     from threadstore.stores.local.store import LocalThreadStore

@@ -46,11 +46,11 @@ def _local_options(url: str) -> dict[str, Any]:
 
 
 def _full_url(url: str) -> str:
-    """The library wants absolute paths; here they may be relative to the working directory, begin
-    with ``~``, or be missing: then the home is the one that Codex would use."""
+    """As the library takes it, but ``~`` is expanded, and where the path is missing the home is the
+    one that Codex would use."""
     scheme, colon, rest = url.partition(":")
-    if not colon or scheme != "local":
+    if not colon or scheme != "local" or rest.startswith("//"):
         return url
     path, mark, options = rest.partition("?")
-    path = path.removeprefix("//") or os.environ.get("CODEX_HOME") or "~/.codex"
+    path = path or os.environ.get("CODEX_HOME") or "~/.codex"
     return f"local:{os.path.abspath(os.path.expanduser(path))}{mark}{options}"
