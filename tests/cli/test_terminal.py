@@ -20,7 +20,12 @@ class Screen:
     """A terminal of 100 columns."""
 
     def __init__(self, home: Home, *, without_rich: Path | None = None) -> None:
-        self._env = {**os.environ, "CODEX_HOME": str(home.path), "TERM": "xterm", "HOME": "/work"}
+        self._env = {
+            **os.environ,
+            "CODEX_HOME": str(home.path),
+            "TERM": "xterm",
+            "HOME": "/home/dev",
+        }
         self._env.pop("COLUMNS", None)
         if without_rich is not None:
             # A finder that knows no such module, first in line in the child.
