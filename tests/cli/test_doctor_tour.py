@@ -59,13 +59,28 @@ def test_looking_changes_no_file(cli: Run, home: Home) -> None:
     assert content(home.path) == before
 
 
+def test_remarks_are_printed_and_give_zero(cli: Run) -> None:
+    result = cli("doctor")
+    assert [row[:2] for row in result.rows] == [["info", "unindexed"]]
+    assert result.code == 0
+    assert cli("doctor", "--json").code == 0
+
+
 def test_fix_adds_what_is_missing_and_says_so(cli: Run, home: Home) -> None:
     (row,) = cli("doctor").rows
     assert row[1] == "unindexed"
     assert row[4:] == ["add the row", ""]
     fixed = cli("doctor", "--fix")
-    assert fixed.code == 5
     assert fixed.rows[0][4:] == ["add the row", "fixed"]
+    assert cli("doctor").out == ""
+
+
+def test_what_was_fixed_still_gives_five(cli: Run, home: Home) -> None:
+    with rollout(home, home.plain).open("ab") as file:
+        file.truncate(rollout(home, home.plain).stat().st_size - 1)
+    fixed = cli("doctor", "--fix")
+    assert ["warning", "fixed"] in [[row[0], row[5]] for row in fixed.rows]
+    assert fixed.code == 5
     assert cli("doctor").code == 0
 
 

@@ -54,7 +54,7 @@ examples:
 
 exit codes:
   0 done    1 unexpected error    2 bad input, or no such thread    3 conflict
-  4 store unavailable    5 doctor found something
+  4 store unavailable    5 doctor found a warning or an error
 
 environment:
   CODEX_HOME         home of the default store (else ~/.codex)

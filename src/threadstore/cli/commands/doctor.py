@@ -21,10 +21,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Options of ``doctor``."""
     parser.description = """\
 Report every file and row that is damaged, stale, orphaned or invisible, with the reason.
-Reads only; with --fix it repairs what can be repaired by adding, and never changes or
-removes what is there."""
+Reads only; with --fix it adds what is missing and corrects rows of Codex's database, and
+never removes anything or rewrites history."""
     parser.epilog = """\
-exit code 5 if something was found (also with --fix), 0 if not
+exit code 5 if a warning or an error was found (also if it was fixed); 0 if nothing was
+found, or only remarks (severity info)
 
 in a pipe each finding is one line of fields separated by tabs:
 severity, code, subject, reason, fix, "fixed" or nothing
@@ -34,7 +35,7 @@ examples:
   threadstore doctor --fix
   threadstore doctor --json | jq -r '.data[] | select(.severity == "error") | .subject'
 """
-    parser.add_argument("--fix", action="store_true", help="repair what can be repaired by adding")
+    parser.add_argument("--fix", action="store_true", help="repair what can be repaired")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -51,7 +52,7 @@ async def run(context: Context, args: argparse.Namespace) -> int:
     else:
         for finding in findings:
             console.record(*(one_line(field) for field in _fields(finding)))
-    return EXIT_FOUND if findings else 0
+    return EXIT_FOUND if any(finding.severity != "info" for finding in findings) else 0
 
 
 def _print_report(console: Console, findings: Sequence[Finding]) -> None:
