@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack
 from typing import Final, TypeVar
 
 import msgspec
@@ -106,8 +107,9 @@ class LocalThreadStore(ThreadStore):
 
     async def close(self) -> None:
         try:
-            for thread_id in self._writers.ids():
-                await self.shutdown_thread(thread_id)
+            async with AsyncExitStack() as shutdowns:  # all of them, even if one fails
+                for thread_id in self._writers.ids():
+                    shutdowns.push_async_callback(self.shutdown_thread, thread_id)
         finally:
             for thread_id in self._writers.ids():
                 self._writers.release(thread_id)
@@ -151,7 +153,12 @@ class LocalThreadStore(ThreadStore):
             if await self._find(thread_id) is None:
                 raise ThreadNotFound(thread_id)
             resume = self._writers.resume
-            return (await in_worker(lambda: resume(thread_id, self._read_for_resume))).thread
+            try:
+                writer = await in_worker(lambda: resume(thread_id, self._read_for_resume))
+            except asyncio.CancelledError:
+                self._writers.release(thread_id)  # nobody would know that it is open
+                raise
+            return writer.thread
 
     def _read_for_resume(self, thread_id: str) -> tuple[StoredThread, int]:
         thread = self._sync.refresh_thread(thread_id)

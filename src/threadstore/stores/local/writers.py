@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TypeVar
 
 from threadstore.clock import Clock, rfc3339_ms
@@ -26,13 +26,17 @@ T = TypeVar("T")
 async def in_worker(work: Callable[[], T]) -> T:
     """Run blocking *work* in a thread; when cancelled, wait for its end before letting go.
 
-    Work that was started is never left running behind the back of whoever holds the locks.
+    Work that was started is never left running behind the back of whoever holds the locks, however
+    often the caller is cancelled.
     """
-    task = asyncio.ensure_future(asyncio.to_thread(work))
+    # A future, no task: a loop that ends cancels every task, but this one has to be waited for.
+    future = asyncio.get_running_loop().run_in_executor(None, work)
     try:
-        return await asyncio.shield(task)
+        return await asyncio.shield(future)
     except asyncio.CancelledError:
-        await asyncio.wait([task])
+        while not future.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait((future,))
         raise
 
 

@@ -1,0 +1,105 @@
+"""Calls of a local store that are cancelled or fail half-way: what is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+
+import pytest
+
+from threadstore.clock import SystemClock
+from threadstore.config import LocalStoreConfig
+from threadstore.errors import StoreUnavailable
+from threadstore.metadata import NewThread
+from threadstore.stores.local.locks import WriterLock
+from threadstore.stores.local.paths import Home
+from threadstore.stores.local.recorder import Recorder
+from threadstore.stores.local.store import LocalThreadStore
+from threadstore.stores.local.writers import in_worker
+from threadstore.testing import items
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalThreadStore:
+    return LocalThreadStore(LocalStoreConfig(home=str(tmp_path)), clock=SystemClock())
+
+
+async def live_thread(store: LocalThreadStore) -> str:
+    thread = await store.create_thread(NewThread(cwd="/work"))
+    await store.append_items(thread.id, [items.user_message("hello")])
+    return thread.id
+
+
+async def test_cancelled_resume_leaves_no_writer(
+    store: LocalThreadStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with store:
+        thread_id = await live_thread(store)
+        await store.shutdown_thread(thread_id)
+        locked, go_on = threading.Event(), threading.Event()
+        acquire = WriterLock.acquire
+
+        def acquire_slowly(home: Home, thread_id: str) -> WriterLock:
+            lock = acquire(home, thread_id)
+            locked.set()
+            go_on.wait(10)
+            return lock
+
+        monkeypatch.setattr(WriterLock, "acquire", acquire_slowly)
+        call = asyncio.create_task(store.resume_thread(thread_id))
+        await asyncio.to_thread(locked.wait, 10)
+        call.cancel()
+        await asyncio.sleep(0)
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        monkeypatch.undo()
+        await store.resume_thread(thread_id)  # nobody holds it
+
+
+async def test_work_that_is_cancelled_twice_is_waited_for() -> None:
+    started, go_on = threading.Event(), threading.Event()
+    ended: list[bool] = []
+
+    def work() -> None:
+        started.set()
+        go_on.wait(10)
+        ended.append(True)
+
+    call = asyncio.create_task(in_worker(work))
+    await asyncio.to_thread(started.wait, 10)
+    for _ in range(3):
+        call.cancel()
+        await asyncio.sleep(0.01)
+    assert not call.done()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert ended == [True]
+
+
+async def test_close_flushes_every_thread_even_if_one_fails(
+    store: LocalThreadStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.open()
+    threads = [await live_thread(store) for _ in range(3)]
+    broken = (await store.read_thread(threads[1])).rollout_path
+    flushed: list[str] = []
+    sync = Recorder.sync
+
+    def sync_or_fail(recorder: Recorder) -> None:
+        if recorder.path == broken:
+            raise StoreUnavailable("the disk is gone")
+        sync(recorder)
+        flushed.append(recorder.path)
+
+    monkeypatch.setattr(Recorder, "sync", sync_or_fail)
+    with pytest.raises(StoreUnavailable, match="the disk is gone"):
+        await store.close()
+    assert len(flushed) == 2
+    monkeypatch.undo()
+    await store.close()
+    async with store:
+        for thread_id in threads:
+            await store.resume_thread(thread_id)  # every lock was given back
