@@ -54,6 +54,8 @@ _encode: Final = msgspec.json.Encoder().encode
 _encode_lines: Final = msgspec.json.Encoder().encode_lines
 _stored: Final = _Line.__dict__["payload"].__get__
 _store: Final = _Line.__dict__["payload"].__set__
+_stored_raw: Final = _Line.__dict__["raw"].__get__
+_store_raw: Final = _Line.__dict__["raw"].__set__
 
 
 class RolloutItem(_Line, gc=False, eq=False):
@@ -88,7 +90,7 @@ class RolloutItem(_Line, gc=False, eq=False):
 
     @staticmethod
     def parse_lines(lines: Sequence[bytes], position: int, step: int) -> list[RolloutItem | None]:
-        """Items of many lines (without newlines) at once, a few times faster than one by one.
+        """Items of many lines at once, a few times faster than one by one.
 
         The first line has *position*, the next *position* + *step*. ``None`` stands for a line that
         needs a closer look: :meth:`parse` says what it is.
@@ -100,7 +102,7 @@ class RolloutItem(_Line, gc=False, eq=False):
             except (msgspec.MsgspecError, RecursionError, ValueError):
                 items.append(None)
             else:
-                item.raw = line
+                _store_raw(item, line)
                 item.position = position
                 items.append(item)
             position += step
@@ -131,6 +133,16 @@ class RolloutItem(_Line, gc=False, eq=False):
                 payload = _decode_payload(payload)
                 _store(self, payload)
             return payload
+
+        @property
+        def raw(self) -> bytes | None:
+            """The exact bytes without the final newline if the item was read."""
+            raw: bytes | None = _stored_raw(self)
+            return raw[:-1] if raw is not None and raw.endswith(b"\n") else raw
+
+        @raw.setter
+        def raw(self, raw: bytes | None) -> None:
+            _store_raw(self, raw)
 
     @property
     def kind(self) -> str | None:
@@ -318,8 +330,8 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def of(cls, thread_id: str, entries: Sequence[RolloutItem | DamagedLine]) -> History:
         """The history that *entries* are; :class:`CorruptHistory` if all of them are damage."""
-        items = tuple(entry for entry in entries if isinstance(entry, RolloutItem))
-        damage = tuple(entry for entry in entries if isinstance(entry, DamagedLine))
+        damage = tuple([entry for entry in entries if type(entry) is DamagedLine])
+        items = tuple([entry for entry in entries if isinstance(entry, RolloutItem)])
         if damage and not items:
             raise CorruptHistory(
                 f"no line of thread {thread_id} can be read ({len(damage)} damaged)",

@@ -78,6 +78,15 @@ class Log:
         except DecodingError as error:
             self.damage = str(error)
 
+    def lines(self) -> Iterator[tuple[list[bytes], bool]]:
+        """Lists of lines from the beginning; those of plain files still have their newlines.
+
+        The flag is false for a last line that had none.
+        """
+        if self.compressed:
+            return split_lines(self.chunks())
+        return _read_lines(self._descriptor, self._size)
+
     def plain(self) -> tuple[int, int]:
         """A descriptor with the plain content, and its size, for reading from the end.
 
@@ -123,6 +132,28 @@ def split_lines(chunks: Iterable[bytes]) -> Iterator[tuple[list[bytes], bool]]:
             yield lines, True
     if rest.tell():
         yield [rest.getvalue()], False
+
+
+def _read_lines(descriptor: int, size: int) -> Iterator[tuple[list[bytes], bool]]:
+    """The lines of the first *size* bytes. The standard library's reader copies once where
+    splitting chunks copies twice."""
+    with open(descriptor, "rb", buffering=CHUNK, closefd=False) as file:
+        file.seek(0)
+        while size > 0 and (lines := file.readlines(min(CHUNK, size))):
+            size -= sum(map(len, lines))
+            while size < 0:  # the file has grown since it was opened
+                last = lines.pop()
+                size += len(last)
+                if size > 0:
+                    lines.append(last[:size])
+                    size = 0
+            if lines[-1].endswith(b"\n"):
+                yield lines, True
+                continue
+            if lines[:-1]:
+                yield lines[:-1], True
+            yield lines[-1:], False
+            return
 
 
 def split_backwards(
@@ -182,6 +213,7 @@ def parse_line(
 
     A byte order mark costs nothing: it stays in ``raw``.
     """
+    line = line.removesuffix(b"\n")
     try:
         item = RolloutItem.parse(line)
     except InvalidRequest as error:

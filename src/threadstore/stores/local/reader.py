@@ -18,7 +18,6 @@ from threadstore.stores.local.lines import (
     offset_after,
     parse_line,
     split_backwards,
-    split_lines,
 )
 from threadstore.stores.local.paths import unavailable
 
@@ -115,7 +114,7 @@ def _gap(segment: Segment, after: int) -> DamagedLine | None:
 def _forwards(segment: Segment, log: Log, after: int) -> Iterator[Batch]:
     position = segment.first_position - 1
     last = None if segment.lines is None else position + segment.lines
-    for lines, terminated in split_lines(log.chunks()):
+    for lines, terminated in log.lines():
         if last is not None:
             if position >= last:
                 return
