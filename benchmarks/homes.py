@@ -32,6 +32,7 @@ def rollout_lines(
             {"timestamp": stamp, "type": kind, "payload": payload}, separators=(",", ":")
         )
 
+    output = [f"line of output {rng.randrange(10**6)}" for _ in range(180)]
     said = [f"word{rng.randrange(5000)}" for _ in range(words)]
     lines = [
         line(
@@ -81,6 +82,18 @@ def rollout_lines(
                     "summary": [],
                     "content": None,
                     "encrypted_content": "".join(rng.choices("ABCDEFabcdef0123", k=4_000)),
+                },
+            ),
+            line(
+                "response_item",
+                {"type": "function_call", "name": "shell", "arguments": "{}", "call_id": turn_id},
+            ),
+            line(
+                "response_item",
+                {
+                    "type": "function_call_output",
+                    "call_id": turn_id,
+                    "output": "\n".join(f"{number:4} {word}" for number, word in enumerate(output)),
                 },
             ),
             line("event_msg", {"type": "agent_message", "message": text[::-1]}),

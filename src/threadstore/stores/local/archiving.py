@@ -107,12 +107,14 @@ class Archiver:
 
     @contextlib.contextmanager
     def _row_transaction(self) -> Iterator[StateDb | None]:
-        """A durable transaction where there is a database to write; a missing one is not made."""
-        if self._state is None or not self._state.exists or not self._state.writable:
+        """A durable transaction where there is a database to write; a missing one is not made.
+        One that is only locked fails the call: its rows would go stale for no reason."""
+        state = self._state
+        if state is None or not state.exists or not (state.writable or state.locked):
             yield None
             return
-        with self._state.transaction(durable=True):
-            yield self._state
+        with state.transaction(durable=True):
+            yield state
 
     @contextlib.contextmanager
     def _locked(self, threads: Sequence[StoredThread]) -> Iterator[dict[str, list[RolloutFile]]]:

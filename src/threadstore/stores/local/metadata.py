@@ -17,9 +17,11 @@ from threadstore.metadata import MetadataOrigin, StoredThread, ThreadMetadataPat
 from threadstore.stores.local import name_index
 from threadstore.stores.local.index_db import IndexDb
 from threadstore.stores.local.locks import WriterLock, check_unused
+from threadstore.stores.local.merge import explicit_name
 from threadstore.stores.local.paths import Home
 from threadstore.stores.local.recorder import Recorder
 from threadstore.stores.local.state_db import StateDb
+from threadstore.stores.local.state_rows import StateRow
 from threadstore.stores.local.sync import IndexSync
 from threadstore.stores.local.writers import LiveWriter, Writers, in_worker
 
@@ -116,6 +118,8 @@ class MetadataWriter:
         legacy = thread.history_mode == "legacy"
         record = metadata_record(after, patch) if legacy and facts else None
         state = self._usable_state(needed=bool(facts) and not legacy)
+        if state is None and patch.name is not UNSET:
+            self._check_row_agrees(after)
         with self._open_log(writer, thread, needed=record is not None) as log:
             row_patch = patch if writer is None else writer.waiting.merge(patch)
             self._write_everywhere(state, log, record, after, row_patch)
@@ -186,6 +190,23 @@ class MetadataWriter:
             hint="run `threadstore doctor` on this home",
         )
 
+    def _check_row_agrees(self, after: StoredThread) -> None:
+        """A row that cannot be written must not say another name: it would win over the index."""
+        state = self._state
+        if state is None or not state.exists:
+            return
+        if not state.locked:
+            try:
+                row = state.read_row(after.id)
+            except StoreUnavailable:  # damaged: nobody will read it
+                return
+            if row is None or _name_in(row, after) == after.name:
+                return
+        raise StoreUnavailable(
+            f"the state database is needed to name thread {after.id}, but {state.reason}",
+            hint="try again later, or run `threadstore doctor` on this home",
+        )
+
     @contextlib.contextmanager
     def _open_log(
         self, writer: LiveWriter | None, thread: StoredThread, *, needed: bool
@@ -212,6 +233,13 @@ class MetadataWriter:
         assert self._state is not None
         assert thread.rollout_path is not None
         self._state.write(thread, patch, origin=origin, path=thread.rollout_path, durable=durable)
+
+
+def _name_in(row: StateRow, after: StoredThread) -> str | None:
+    """The name that will be read while the row stays as it is and the name index says ours."""
+    if after.history_mode == "paginated":
+        return row.name or after.name
+    return explicit_name(msgspec.structs.replace(after, name=None), row, after.name)
 
 
 def metadata_record(thread: StoredThread, patch: ThreadMetadataPatch) -> RolloutItem:

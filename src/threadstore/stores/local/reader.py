@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
 from threadstore.errors import StoreUnavailable
 from threadstore.history.items import DamagedLine, RolloutItem
@@ -166,11 +166,14 @@ def _parse_batch(lines: list[bytes], position: int, step: int) -> Batch:
     """The entries of *lines*; forwards the first has the position after *position*, backwards
     *position* itself."""
     first = position + (step > 0)
-    batch: Batch = []
-    for index, item in enumerate(RolloutItem.parse_lines(lines, first, step)):
-        entry = parse_line(lines[index], first + index * step) if item is None else item
+    items, odd = RolloutItem.parse_lines(lines, first, step)
+    batch: Batch = [*items] if odd else cast("Batch", items)
+    for index in odd:
+        entry = parse_line(lines[index], first + index * step)
         if entry is not None:
             batch.append(entry)
+    if odd:
+        batch.sort(key=lambda entry: entry.position or 0, reverse=step < 0)
     return batch
 
 

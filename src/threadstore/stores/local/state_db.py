@@ -82,6 +82,13 @@ class StateDb:
         return self._file.writable
 
     @property
+    def locked(self) -> bool:
+        """Whether another program keeps it from being opened: that goes away, and with it any
+        change that was made past the database."""
+        self._file.look_again()
+        return self._file.locked
+
+    @property
     def reason(self) -> str | None:
         """Why it is not writable or not readable, for people; ``None`` while all is well."""
         return self._file.reason

@@ -53,6 +53,11 @@ class StateFile:
         """Whether there was a file when it was last looked at."""
         return self._identity is not None
 
+    @property
+    def locked(self) -> bool:
+        """Whether another program kept us from opening it when it was last looked at."""
+        return self._locked
+
     def open(self) -> None:
         """Look at the file and connect if there is one. Never creates, never raises for what the
         file is like."""
