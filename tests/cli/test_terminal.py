@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 class Screen:
-    """A terminal of 100 columns."""
+    """A terminal, of 100 columns if nothing else is said."""
 
     def __init__(self, home: Home, *, without_rich: Path | None = None) -> None:
         self._env = {
@@ -33,17 +34,29 @@ class Screen:
             path = os.environ.get("PYTHONPATH")
             self._env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(without_rich), path]))
 
-    def run(self, *words: str, answer: str = "") -> tuple[int, str]:
+    def run(self, *words: str, answer: str = "", columns: int = 100, **env: str) -> tuple[int, str]:
         """The exit code and what stood on the screen, without colours."""
-        ours, theirs = pty.openpty()
-        os.set_blocking(ours, True)
-        _resize(theirs)
-        argv = [sys.executable, "-m", "threadstore", *words]
-        process = subprocess.Popen(argv, env=self._env, stdin=theirs, stdout=theirs, stderr=theirs)
-        os.close(theirs)
+        process, ours = self.start(*words, columns=columns, **env)
         os.write(ours, answer.encode())
         seen = _read_all(ours)
         return process.wait(timeout=60), ESCAPES.sub("", seen).replace("\r\n", "\n")
+
+    def start(
+        self, *words: str, columns: int = 100, **env: str
+    ) -> tuple[subprocess.Popen[bytes], int]:
+        """The running command, and our end of its terminal."""
+        ours, theirs = pty.openpty()
+        os.set_blocking(ours, True)
+        _resize(theirs, columns)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "threadstore", *words],
+            env={**self._env, **env},
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+        )
+        os.close(theirs)
+        return process, ours
 
 
 NO_RICH = """
@@ -56,12 +69,12 @@ sys.meta_path.insert(0, NoRich())
 """
 
 
-def _resize(terminal: int) -> None:
+def _resize(terminal: int, columns: int) -> None:
     import fcntl
     import struct
     import termios
 
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
 
 
 def _read_all(terminal: int) -> str:
@@ -111,6 +124,22 @@ def test_long_names_and_wide_characters_are_cut(screen: Screen, cli: Run, home: 
     assert "…" in row
 
 
+def test_on_a_narrow_screen_ids_and_names_stay_readable(screen: Screen, home: Home) -> None:
+    seen = screen.run("list", columns=45)[1]
+    assert all(len(line) <= 45 for line in seen.splitlines())
+    (row,) = [line for line in seen.splitlines() if "Parser rewrite" in line]
+    assert home.named[:13] in row
+    assert "directory" not in seen.lower()
+
+
+def test_a_screen_that_knows_only_ascii_gets_the_list(screen: Screen, cli: Run, home: Home) -> None:
+    cli("rename", home.plain, "名前" * 100)
+    code, seen = screen.run("list", PYTHONIOENCODING="ascii")
+    assert code == 0
+    assert seen.isascii()
+    assert "Parser rewrite" in seen
+
+
 def test_an_empty_list_says_so(screen: Screen) -> None:
     code, seen = screen.run("list", "--search", "no such words")
     assert code == 0
@@ -154,3 +183,14 @@ def test_delete_asks_and_counts_the_sub_agents(screen: Screen, cli: Run, home: H
     assert code == 0
     assert "deleted 2 threads" in seen
     assert cli("show", home.parent).code == 2
+
+
+def test_ctrl_c_answers_a_question(screen: Screen, cli: Run, home: Home) -> None:
+    process, terminal = screen.start("delete", home.parent)
+    seen = b""
+    while b"[y/N]" not in seen:
+        seen += os.read(terminal, 1000)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    os.close(terminal)
+    assert cli("show", home.parent).code == 0

@@ -13,7 +13,7 @@ from tests.protocol.test_codex_items import COMPLETED, FIELDS, JSON, KINDS, turn
 from threadstore.cli import text
 from threadstore.cli.conversation import Entry, entries, turn_facts
 from threadstore.cli.markdown import section
-from threadstore.cli.table import Column, fit
+from threadstore.cli.table import Column, Frame, fit
 from threadstore.clock import UTC
 from threadstore.history.turns import StoredTurn, TurnError
 from threadstore.testing import items
@@ -56,24 +56,61 @@ def test_one_line_is_one_harmless_line(words: str) -> None:
     line.encode()
 
 
-def test_a_table_shrinks_its_widest_columns_first() -> None:
-    columns = (
-        Column("id"),
-        Column("name", shrinks=True),
-        Column("path", shrinks=True, keeps_end=True),
-    )
-    widths, rows = fit(columns, [("1234", "n" * 40, "/a/long/path/to/the/place")], 50)
-    assert widths == [4, 23, 23]
-    assert rows == [["1234", "n" * 22 + "…", "…long/path/to/the/place"]]
+@pytest.mark.parametrize(
+    ("words", "columns"),
+    [
+        ("plain", 5),
+        ("日本", 4),
+        ("e\u0301", 1),
+        ("zero\u200bwidth", 9),
+        ("\u2764", 1),
+        ("\u2764\ufe0f", 2),
+        ("\U0001f44d\U0001f3fd", 2),
+        ("\U0001f468\u200d\U0001f469\u200d\U0001f467", 2),
+        ("\U0001f1e8\U0001f1ed", 2),
+    ],
+)
+def test_a_sequence_of_characters_takes_the_columns_of_what_is_seen(
+    words: str, columns: int
+) -> None:
+    assert text.width(words) == columns
 
 
-@given(st.lists(st.tuples(st.text(max_size=30), st.text(max_size=30))), st.integers(30, 60))
-def test_a_fitted_table_never_exceeds_the_room(rows: list[tuple[str, str]], room: int) -> None:
-    columns = (Column("a", shrinks=True), Column("b", shrinks=True, keeps_end=True))
-    widths, cells = fit(columns, rows, room)
-    assert sum(widths) <= room
-    for row in cells:
-        assert [text.width(cell) <= size for cell, size in zip(row, widths, strict=True)]
+LIST = (
+    Column("id"),
+    Column("name", least=10, weight=2),
+    Column("path", least=6, keeps_end=True, optional=True),
+    Column("note", optional=True),
+)
+ROW = ("1234", "n" * 40, "/a/long/path/to/the/place", "seen")
+FRAME = Frame(edges=4, between=3)
+
+
+@pytest.mark.parametrize(
+    ("screen", "row"),
+    [
+        (100, ["1234", "n" * 40, "/a/long/path/to/the/place", "seen"]),
+        (57, ["1234", "n" * 23 + "…", "…o/the/place", "seen"]),
+        (37, ["1234", "n" * 9 + "…", "…place", "seen"]),
+        (36, ["1234", "n" * 14 + "…", "…/place"]),
+        (29, ["1234", "n" * 17 + "…"]),
+        (16, ["1234", "nnnn…"]),
+    ],
+)
+def test_a_table_is_cut_and_then_loses_columns_to_fit(screen: int, row: list[str]) -> None:
+    assert fit(LIST, [ROW], screen, FRAME).rows == [row]
+
+
+@given(
+    st.lists(st.tuples(*[st.text(max_size=30)] * 4)),
+    st.integers(30, 60),
+)
+def test_a_fitted_table_never_exceeds_the_screen(rows: list[tuple[str, ...]], screen: int) -> None:
+    columns = tuple(Column(name, least=3, keeps_end=name == "b") for name in "abcd")
+    table = fit(columns, rows, screen, FRAME)
+    assert sum(table.widths) + FRAME.edges + FRAME.between * 3 <= screen
+    for row in table.rows:
+        assert all(text.width(cell) <= size for cell, size in zip(row, table.widths, strict=True))
 
 
 def told(*history: Any) -> list[Entry]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import threading
 from typing import TYPE_CHECKING, Any, Final
@@ -67,12 +68,17 @@ class Console:
 
     def confirm(self, question: str) -> bool:
         """Ask the person at the terminal; anything but yes is no."""
-        print(f"{clean(question)} [y/N] ", end="", file=sys.stderr, flush=True)
-        return sys.stdin.readline().strip().lower() in ("y", "yes")
+        # While the loop waits for a line it cannot act on Ctrl-C, so that the default has to.
+        inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            print(f"{clean(question)} [y/N] ", end="", file=sys.stderr, flush=True)
+            return sys.stdin.readline().strip().lower() in ("y", "yes")
+        finally:
+            signal.signal(signal.SIGINT, inherited)
 
     def table(self, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
         """Print a table for people."""
-        if has_rich():
+        if has_rich() and _can_draw():
             from threadstore.cli.rich_view import print_table
 
             print_table(columns, rows)
@@ -110,6 +116,15 @@ def has_rich() -> bool:
     try:
         import rich  # noqa: F401
     except ImportError:
+        return False
+    return True
+
+
+def _can_draw() -> bool:
+    """Whether the terminal knows the characters of a frame."""
+    try:
+        "╭│─…".encode(sys.stdout.encoding)
+    except (LookupError, UnicodeEncodeError):
         return False
     return True
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from rich import box
 from rich.console import Console
@@ -10,23 +10,24 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from threadstore.cli.table import Column, fit
+from threadstore.cli.table import Column, Frame, fit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["print_table", "progress"]
 
+BOXED: Final = Frame(edges=4, between=3)
+
 
 def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
     """Print a boxed table that fits the screen."""
     console = Console()
-    frame = 3 * len(columns) + 1
-    widths, cells = fit(columns, rows, console.width - frame)
+    fitted = fit(columns, rows, console.width, BOXED)
     table = Table(box=box.ROUNDED, border_style="dim", header_style="bold")
-    for column, size in zip(columns, widths, strict=True):
+    for column, size in zip(fitted.columns, fitted.widths, strict=True):
         table.add_column(column.name, no_wrap=True, width=size)
-    for row in cells:
+    for row in fitted.rows:
         table.add_row(*(Text(cell) for cell in row))  # Text: no markup in people's words
     console.print(table)
 

@@ -6,6 +6,7 @@ import datetime as dt
 import os
 import re
 import unicodedata
+from collections.abc import Iterator
 from typing import Final
 
 from threadstore.clock import UTC
@@ -27,6 +28,9 @@ __all__ = [
 _CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _SPACES: Final = re.compile(r"\s+")
 ELLIPSIS: Final = "…"
+_JOINER: Final = "\u200d"
+_EMOJI_STYLE: Final = "\ufe0f"
+_SKIN_TONES: Final = ("\U0001f3fb", "\U0001f3ff")
 
 
 def clean(text: str) -> str:
@@ -44,13 +48,28 @@ def width(text: str) -> int:
     """Columns that *text* takes on a terminal."""
     if text.isascii():
         return len(text)
-    return sum(_columns(char) for char in text)
+    return sum(columns for _, columns in _columns(text))
 
 
-def _columns(char: str) -> int:
-    if unicodedata.combining(char) or unicodedata.category(char) in ("Cf", "Mn", "Me"):
-        return 0
-    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+def _columns(text: str) -> Iterator[tuple[str, int]]:
+    """Every character with the columns that it adds; an emoji sequence counts as one emoji."""
+    before, columns = "", 0
+    for char in text:
+        if char == _EMOJI_STYLE:  # shows the character before as an emoji
+            columns = 1 if columns == 1 else 0
+        elif _joins(before, char, columns):
+            columns = 0
+        else:
+            columns = 2 if unicodedata.east_asian_width(char) in "WF" else 1
+        yield char, columns
+        before = char
+
+
+def _joins(before: str, char: str, columns: int) -> bool:
+    """Whether *char* stands in the columns of the character before."""
+    if before == _JOINER or unicodedata.category(char) in ("Cf", "Mn", "Me"):
+        return True
+    return columns == 2 and _SKIN_TONES[0] <= char <= _SKIN_TONES[1]
 
 
 def cut(text: str, columns: int) -> str:
@@ -58,8 +77,8 @@ def cut(text: str, columns: int) -> str:
     if width(text) <= columns:
         return text
     kept, used = [], 1  # one column for the ellipsis
-    for char in text:
-        used += _columns(char)
+    for char, wide in _columns(text):
+        used += wide
         if used > columns:
             break
         kept.append(char)

@@ -52,11 +52,11 @@ def print_threads(
     ]
     columns = (
         Column("id"),
-        Column("name", shrinks=True),
-        Column("created" if created else "updated"),
-        Column("directory", shrinks=True, keeps_end=True),
-        Column("source"),
-        Column("branch", shrinks=True),
+        Column("name", least=24, weight=2),
+        Column("created" if created else "updated", optional=True),
+        Column("directory", least=12, keeps_end=True, optional=True),
+        Column("source", least=8, optional=True),
+        Column("branch", least=12, optional=True),
     )
     console.table(columns, rows)
 

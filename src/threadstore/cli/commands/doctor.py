@@ -63,7 +63,13 @@ def _print_report(console: Console, findings: Sequence[Finding]) -> None:
     groups: dict[str, list[Finding]] = {}
     for finding in findings:
         groups.setdefault(finding.code, []).append(finding)
-    columns = tuple(Column(name) for name in ("problem", "severity", "found", "mendable", "fixed"))
+    columns = (
+        Column("problem"),
+        Column("severity"),
+        Column("found"),
+        Column("mendable", optional=True),
+        Column("fixed", optional=True),
+    )
     console.table(columns, [_summary(code, group) for code, group in groups.items()])
     for finding in (finding for group in groups.values() for finding in group):
         console.line()
