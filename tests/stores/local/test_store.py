@@ -7,6 +7,8 @@ import threading
 from pathlib import Path
 
 import pytest
+from tests.stores.local.conftest import Locked
+from tests.stores.local.state_helpers import execute
 
 from threadstore.clock import SystemClock
 from threadstore.config import LocalStoreConfig
@@ -18,6 +20,7 @@ from threadstore.stores.local.recorder import Recorder
 from threadstore.stores.local.store import LocalThreadStore
 from threadstore.stores.local.writers import in_worker
 from threadstore.testing import items
+from threadstore.testing.cases.base import explicit
 
 
 @pytest.fixture
@@ -103,3 +106,49 @@ async def test_close_flushes_every_thread_even_if_one_fails(
     async with store:
         for thread_id in threads:
             await store.resume_thread(thread_id)  # every lock was given back
+
+
+async def named_thread(home: Path) -> str:
+    async with LocalThreadStore(LocalStoreConfig(home=str(home))) as store:
+        thread_id = await live_thread(store)
+        await explicit(store, thread_id, name="old name")
+    return thread_id
+
+
+async def test_name_that_a_stuck_row_would_overrule_is_refused(tmp_path: Path) -> None:
+    thread_id = await named_thread(tmp_path)
+    execute(
+        str(tmp_path / "state_5.sqlite"),
+        "UPDATE _sqlx_migrations SET success = 0 WHERE version = 32",
+    )
+    index = (tmp_path / "session_index.jsonl").read_bytes()
+    for name in ("new name", None):
+        async with LocalThreadStore(LocalStoreConfig(home=str(tmp_path))) as store:
+            with pytest.raises(StoreUnavailable, match="only partially applied"):
+                await explicit(store, thread_id, name=name)
+            await explicit(store, thread_id, name="old name")  # says the same
+    assert (tmp_path / "session_index.jsonl").read_bytes().startswith(index)
+    async with LocalThreadStore(LocalStoreConfig(home=str(tmp_path))) as store:
+        assert (await store.read_thread(thread_id)).name == "old name"
+
+
+async def test_locked_database_is_not_passed_by(tmp_path: Path, locked: Locked) -> None:
+    """An edit that only waits for another program is refused, and is no lie afterwards."""
+    thread_id = await named_thread(tmp_path)
+    path = str(tmp_path / "state_5.sqlite")
+    execute(path, "PRAGMA journal_mode = DELETE")
+    config = LocalStoreConfig(home=str(tmp_path), busy_timeout=0.01)
+    store = LocalThreadStore(config)
+    with locked(path):
+        await store.open()
+        with pytest.raises(StoreUnavailable, match="locked"):
+            await explicit(store, thread_id, name="new name")
+        with pytest.raises(StoreUnavailable, match="locked"):
+            await store.archive_thread(thread_id)
+        with pytest.raises(StoreUnavailable, match="locked"):
+            await store.delete_thread(thread_id)
+        assert (await store.read_thread(thread_id)).name == "old name"
+    assert (await explicit(store, thread_id, name="new name")).name == "new name"
+    await store.archive_thread(thread_id)
+    await store.close()
+    assert execute(path, "SELECT title, archived FROM threads") == [("new name", 1)]
