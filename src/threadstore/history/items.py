@@ -49,6 +49,7 @@ class _Kind(msgspec.Struct, gc=False):
     type: str | None = None
 
 
+_Raw: Final = msgspec.Raw
 _decode_kind: Final = msgspec.json.Decoder(_Kind).decode
 _decode_any: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.Encoder().encode
@@ -133,7 +134,7 @@ class RolloutItem(_Line, gc=False, eq=False):
         def payload(self) -> Any:
             """The decoded payload; do not modify it."""
             payload = _stored(self)
-            if type(payload) is msgspec.Raw:
+            if type(payload) is _Raw:
                 payload = _decode_payload(payload)
                 _store(self, payload)
             return payload
@@ -155,13 +156,13 @@ class RolloutItem(_Line, gc=False, eq=False):
         Does not decode the payload.
         """
         payload = _stored(self)
-        if type(payload) is msgspec.Raw:
+        if type(payload) is _Raw:
             try:
                 return _decode_kind(payload).type
             except (msgspec.MsgspecError, RecursionError, ValueError):
                 payload = self.payload  # no object, or not quite JSON: this way is lenient
         kind = payload.get("type") if type(payload) is dict else None
-        return kind if isinstance(kind, str) else None
+        return kind if type(kind) is str else None
 
     def line(self) -> bytes:
         """The line without its newline: the bytes it was read from, else Codex's compact form."""
@@ -221,7 +222,7 @@ def encode_lines(
     lines: list[_NewLine | msgspec.Raw]
     try:
         _check_types({type(item.type) for item in items})
-        if first is msgspec.UNSET and not any(item.raw for item in items):
+        if first is msgspec.UNSET and not any(map(_stored_raw, items)):
             lines = [
                 _NewLine(item.timestamp or stamp, first, item.type, _stored(item)) for item in items
             ]

@@ -19,11 +19,11 @@ import msgspec
 from threadstore.history.items import RolloutItem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from threadstore.metadata import HistoryMode
 
-__all__ = ["OUTPUT_LIMIT", "affects_metadata", "canonical", "persists"]
+__all__ = ["OUTPUT_LIMIT", "affects_metadata", "any_affects_metadata", "canonical", "persists"]
 
 OUTPUT_LIMIT: Final = 64 * 1024
 """Bytes of a command's output or of an MCP result in a paginated thread (Codex 0.169)."""
@@ -90,6 +90,7 @@ _DESCRIBING_EVENTS: Final = frozenset(
         "user_message",
     }
 )
+_SILENT_TYPES: Final = frozenset({"response_item", "compacted"})
 _DESCRIBING_ITEMS: Final = frozenset({"FunctionCallOutput", "UserMessage"})
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -132,6 +133,13 @@ def affects_metadata(item: RolloutItem) -> bool:
             return _completed(item).get("type") in _DESCRIBING_ITEMS
         return kind in _DESCRIBING_EVENTS
     return item.type in ("session_meta", "turn_context")
+
+
+def any_affects_metadata(items: Sequence[RolloutItem]) -> bool:
+    """Whether one of *items* does; most batches are answered by their types alone."""
+    if _SILENT_TYPES.issuperset({item.type for item in items}):
+        return False
+    return any(map(affects_metadata, items))
 
 
 def _completed(item: RolloutItem) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import msgspec
 
 from threadstore.history.facts import FactObserver
 from threadstore.history.header import HeaderView
-from threadstore.history.policy import affects_metadata
+from threadstore.history.policy import any_affects_metadata
 from threadstore.metadata import GitInfoPatch, ThreadMetadataPatch, is_subagent
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class ThreadMetadataSync:
         """
         self._idle = False
         now = self._touched_at = self._clock.now()
-        if any(map(affects_metadata, items)):
+        if any_affects_metadata(items):
             facts = self._observer.observe_all(items, now=now)
             if facts is not None:
                 self._facts = facts if self._facts is None else self._facts.merge(facts)
