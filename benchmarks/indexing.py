@@ -37,7 +37,7 @@ def first_index(folder: str) -> Iterator[Result]:
 
     def codex(home: str) -> float:
         def run() -> None:
-            with AppServer(binary, Path(home), Path(home)) as server:
+            with AppServer(binary, Path(home), Path(home), patience=300.0) as server:
                 server.call("thread/list", limit=50, modelProviders=[], useStateDbOnly=True)
 
         return seconds(run)

@@ -99,7 +99,8 @@ def _kill_group(process: subprocess.Popen[Any]) -> None:
 class AppServer:
     """One ``codex app-server`` process, as a context manager; leaving ends it in every case."""
 
-    def __init__(self, binary: Path, home: Path, cwd: Path) -> None:
+    def __init__(self, binary: Path, home: Path, cwd: Path, *, patience: float = TIMEOUT) -> None:
+        self._patience = patience
         self.home = home
         self.user_agent = ""
         self._next_id = 0
@@ -215,14 +216,14 @@ class AppServer:
 
     def wait_until(self, ready: Callable[[], bool]) -> None:
         """Poll until something is so that Codex does not announce."""
-        deadline = time.monotonic() + TIMEOUT
+        deadline = time.monotonic() + self._patience
         while not ready():
             if time.monotonic() > deadline:
                 raise RuntimeError("codex took too long")
             time.sleep(0.05)
 
     def _wait(self, ready: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + TIMEOUT
+        deadline = time.monotonic() + self._patience
         with self._news:
             while not ready():
                 left = deadline - time.monotonic()
