@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from tests.cli.conftest import Home, Run
+
+from threadstore.factory import open_store
+from threadstore.testing.items import event
 
 
 def thread(cli: Run, text: str) -> Any:
@@ -28,7 +32,9 @@ def test_rename_wants_either_a_name_or_clear(cli: Run, home: Home) -> None:
     assert cli("rename", home.plain).code == 2
     assert cli("rename", home.plain, "a", "--clear").code == 2
     assert cli("rename", home.plain, "  ").code == 2
-    assert cli("rename", home.plain, "").code == 2
+    refused = cli("rename", home.plain, "")
+    assert refused.code == 2
+    assert "--clear" in refused.err
     assert thread(cli, home.plain)["name"] is None
 
 
@@ -101,6 +107,23 @@ def test_a_fork_keeps_directory_and_name_unless_told_otherwise(cli: Run, home: H
     fork = thread(cli, cli("fork", home.named).out.strip())
     assert fork["cwd"] == "/home/dev/parser"
     assert fork["name"] == "Parser rewrite"
+
+
+def test_a_fork_starts_where_it_is_told_whatever_its_source_was_set_to(
+    cli: Run, home: Home
+) -> None:
+    settings = {"cwd": "/home/dev/docs", "model": "m"}
+    applied = event("thread_settings_applied", thread_id=home.plain, thread_settings=settings)
+
+    async def apply() -> None:
+        async with open_store(f"local:{home.path}") as store:
+            await store.resume_thread(home.plain)
+            await store.append_items(home.plain, [applied])
+
+    asyncio.run(apply())
+    fork = cli("fork", home.plain, "--cwd", "/elsewhere").out.strip()
+    assert thread(cli, fork)["cwd"] == "/elsewhere"
+    assert thread(cli, home.plain)["cwd"] == "/home/dev/docs"
 
 
 def test_a_blank_name_forks_nothing(cli: Run, home: Home) -> None:

@@ -269,6 +269,16 @@ def test_applied_settings_override_everything_and_their_cwd_counts_always() -> N
     )
 
 
+def test_settings_copied_from_another_thread_do_not_move_a_fork() -> None:
+    settings = {"model": "m", "model_provider_id": "azure", "cwd": "/source"}
+    copied = _event("thread_settings_applied", thread_id="other", thread_settings=settings)
+    facts = _said(_meta(cwd="/fork"), copied)
+    assert (facts["cwd"], facts["model"]) == ("/fork", "m")
+    assert facts.get("model_provider") != "azure"
+    own = _event("thread_settings_applied", thread_id=_ID, thread_settings=settings)
+    assert _said(_meta(cwd="/fork"), copied, own)["cwd"] == "/source"
+
+
 def test_the_first_user_message_gives_text_preview_and_title_and_later_ones_nothing() -> None:
     assert _said(_user("hello\nworld "), _user("again")) == _texts("hello\nworld")
     assert _said(_typed({"type": "text", "text": "hi"}), _user("again")) == _texts("hi")

@@ -10,7 +10,8 @@ item                                      implies
 ``session_meta`` of another thread        nothing, memory mode included: a fork's copied headers
 ``turn_context``                          cwd (only while none is known), model, effort (unset
                                           clears), approval, sandbox policy, permission profile
-``thread_settings_applied``               the same and the provider; its cwd counts always
+``thread_settings_applied``               the same and the provider; its cwd counts always; of
+                                          another thread (copied into a fork) neither of the two
 ``user_message``, completed UserMessage   first_user_message, preview, title: each only once; no
                                           title from images or audio
 completed FunctionCallOutput              preview (only once): the task a delegation brought
@@ -163,6 +164,8 @@ class FactObserver:
         if not isinstance(settings, dict):
             return None
         facts = _settings(settings, effort=_settings_effort(settings))
+        if item.payload.get("thread_id") not in (None, self.thread_id):
+            return facts
         provider = settings.get("model_provider_id")
         if isinstance(provider, str) and provider:
             facts["model_provider"] = provider
