@@ -145,6 +145,14 @@ def test_the_three_states_in_json() -> None:
     assert ThreadMetadataPatch.from_json('{"name":"a"}').name == "a"
 
 
+@pytest.mark.parametrize("made", [ThreadMetadataPatch, GitInfoPatch])
+def test_text_that_cannot_be_stored_is_refused(made: Any) -> None:
+    field = "name" if made is ThreadMetadataPatch else "branch"
+    with pytest.raises(InvalidRequest):
+        made(**{field: "not UTF-8 \udcff"})
+    assert getattr(made(**{field: "naïve 你好"}), field) == "naïve 你好"
+
+
 @pytest.mark.parametrize(
     "data",
     [

@@ -194,6 +194,8 @@ class GitInfoPatch(
 
     def __post_init__(self) -> None:
         _check_fields(self)
+        for field in ("sha", "branch", "origin_url"):
+            _check_text(field, getattr(self, field))
         _strip_origin(self)
 
     def is_empty(self) -> bool:
@@ -255,6 +257,7 @@ class ThreadMetadataPatch(
             raise InvalidRequest(
                 "a thread name must not be empty", hint="use None to clear the name"
             )
+        _check_text("name", self.name)
         if isinstance(self.git, GitInfoPatch) and self.git.is_empty():
             raise InvalidRequest("a git patch must include at least one field")
         for field in ("created_at", "updated_at", "advance_recency_at"):
@@ -317,6 +320,15 @@ class ThreadMetadataPatch(
 _TIMES: Final = frozenset({"created_at", "updated_at", "recency_at"})
 _NOT_FACTS: Final = frozenset({"name", "updated_at"})
 _FILL_MISSING: Final = ("originator", "creator_user_id", "creator_account_id")
+
+
+def _check_text(field: str, text: Any) -> None:
+    """What people say is kept as UTF-8; arguments of a command can hold anything."""
+    if isinstance(text, str) and not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidRequest(f"{field} cannot be written as UTF-8: {text!r}") from error
 
 
 def _strip_origin(git: GitInfo | GitInfoPatch) -> None:
