@@ -106,7 +106,9 @@ def test_an_empty_list_is_no_error(cli: Run, home: Home) -> None:
 
 def test_a_home_that_does_not_exist_is_empty_and_stays_away(cli: Run, home: Home) -> None:
     nowhere = home.path / "nowhere"
-    assert cli("--store", f"local:{nowhere}", "list").out == ""
+    result = cli("--store", f"local:{nowhere}", "list")
+    assert (result.code, result.out) == (0, "")
+    assert "there is no such folder" in result.err
     assert not nowhere.exists()
 
 

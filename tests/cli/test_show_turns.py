@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from tests.cli.conftest import Home, Run
 from tests.cli.test_list import THREAD_KEYS
 
@@ -63,6 +64,23 @@ def test_ids_may_be_given_in_full_in_part_or_by_name(cli: Run, home: Home) -> No
     ):
         assert cli("show", text, "--json").json["id"] == home.named, text
     assert cli("show", "Old story", "--json").json["id"] == home.archived
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("two\nlines  here", "two lines here"), ("red \x1b[31m alert", "red \ufffd[31m alert")],
+)
+def test_a_name_may_be_given_as_lists_show_it(cli: Run, home: Home, name: str, shown: str) -> None:
+    cli("rename", home.named, name)
+    assert cli("list", "--search", shown.split(maxsplit=1)[0]).rows[0][1] == shown
+    assert cli("show", shown, "--json").json["id"] == home.named
+    cli("rename", home.plain, shown)  # a name that is exactly so comes first
+    assert cli("show", shown, "--json").json["id"] == home.plain
+    assert cli("show", name, "--json").json["id"] == home.named
+
+
+def test_an_unknown_id_tells_where_to_look(cli: Run) -> None:
+    assert "threadstore list" in cli("show", "00000000-0000-7000-8000-000000000000").err
 
 
 def test_a_text_that_fits_several_threads_names_them_all(cli: Run, home: Home) -> None:

@@ -123,12 +123,13 @@ def test_commands_of_legacy_threads_are_told_from_the_calls() -> None:
         items.function_call("c1", "exec_command", '{"cmd": "echo  hi"}'),
         items.function_call_output("c1", "hi"),
         items.function_call("c2", "shell", '{"command": ["ls", "-l"]}'),
+        items.function_call("c5", "shell", '{"command": ["bash", "-lc", "make test"]}'),
         items.function_call("c3", "lookup", "not json"),
         items.response("custom_tool_call", name="apply_patch", input="*** Begin", call_id="c4"),
         items.response("local_shell_call", action={"command": ["pwd"]}, call_id="c5"),
     )
     assert [entry.text for entry in told(*history) if entry.role == "tool"] == [
-        "$ echo hi", "$ ls -l", "lookup not json", "apply_patch *** Begin", "$ pwd"
+        "$ echo hi", "$ ls -l", "$ make test", "lookup not json", "apply_patch *** Begin", "$ pwd"
     ]  # fmt: skip
 
 

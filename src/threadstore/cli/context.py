@@ -27,17 +27,30 @@ class Context(NamedTuple):
         """From the parsed arguments and the environment."""
         return cls(Console(), _full_url(args.store))
 
+    @property
+    def store_name(self) -> str:
+        """The store's URL, for people, and whether there is anything at all."""
+        home = _home(self.store_url)
+        missing = home is not None and not os.path.exists(home)
+        return f"{self.store_url} (there is no such folder)" if missing else self.store_url
+
     def open_store(self, url: str | None = None) -> ThreadStore:
         """The store as an async context manager; *url* instead of the user's one if given."""
         from threadstore.factory import open_store
 
         url = url or self.store_url
-        return open_store(url, **(_local_options(url) if url.startswith("local:") else {}))
+        home = _home(url)
+        return open_store(url, **({} if home is None else _local_options(home)))
 
 
-def _local_options(url: str) -> dict[str, Any]:
+def _home(url: str) -> str | None:
+    """The home that a local URL names; ``None``: it is no local URL."""
+    scheme, _, rest = url.partition(":")
+    return rest.partition("?")[0] if scheme == "local" else None
+
+
+def _local_options(home: str) -> dict[str, Any]:
     """What the environment adds. A home that is not there stays away: no index is kept in it."""
-    home = url.removeprefix("local:").partition("?")[0]
     sqlite_home = os.environ.get("CODEX_SQLITE_HOME")
     return {
         "sqlite_home": os.path.abspath(sqlite_home) if sqlite_home else None,

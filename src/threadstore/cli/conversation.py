@@ -150,7 +150,7 @@ def _call(name: str, arguments: object) -> str:
     if isinstance(arguments, dict):
         command = arguments.get("cmd") or arguments.get("command")
         if isinstance(command, list):
-            command = " ".join(str(part) for part in command)
+            command = _script(shlex.join(str(part) for part in command))
         if isinstance(command, str):
             return _cut(f"$ {command}")
     return _cut(f"{name} {_compact(arguments)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Final
 
-from threadstore.cli.text import cut, one_line
+from threadstore.cli.text import clean, cut, one_line
 from threadstore.errors import InvalidRequest, ThreadNotFound
 from threadstore.ids import try_thread_id
 from threadstore.metadata import StoredThread
@@ -15,10 +15,10 @@ from threadstore.store import ThreadStore
 __all__ = ["ID_HELP", "find_thread"]
 
 ID_HELP: Final = "thread id, unique beginning of one (4 characters or more), or exact name"
-_HOW_TO_FIND: Final = (
-    "`threadstore list --all` and `threadstore list --archived` show what there is; "
-    "the beginning of an id needs 4 characters"
+_WHAT_THERE_IS: Final = (
+    "`threadstore list --all` and `threadstore list --archived` show what there is"
 )
+_HOW_TO_FIND: Final = f"{_WHAT_THERE_IS}; the beginning of an id needs 4 characters"
 _SHORTEST_PREFIX: Final = 4
 _SHOWN: Final = 10
 _NAME_COLUMNS: Final = 60
@@ -37,7 +37,10 @@ async def find_thread(
         raise InvalidRequest("an empty thread id", hint=f"give a {ID_HELP}")
     thread_id = try_thread_id(text)
     if thread_id is not None:
-        return await store.read_thread(thread_id)
+        try:
+            return await store.read_thread(thread_id)
+        except ThreadNotFound as error:
+            raise ThreadNotFound(thread_id, error.message, hint=_WHAT_THERE_IS) from error
     found = await _candidates(store, text)
     if len(found) > 1 and archived is not None:
         found = [thread for thread in found if thread.archived is archived] or found
@@ -55,18 +58,27 @@ async def find_thread(
 
 
 async def _candidates(store: ThreadStore, text: str) -> list[StoredThread]:
-    """Threads with that name, and those whose id begins so."""
-    found = {
-        thread.id: thread
-        async for thread in _all_threads(store, ThreadQuery(archived=None, search_term=text))
-        if thread.name == text.strip()
-    }
+    """Threads with that name, else with one that lists show so, and those whose id begins so."""
+    named = [
+        thread
+        async for thread in _all_threads(store, _might_be_named(text))
+        if thread.name is not None and one_line(thread.name) == one_line(text)
+    ]
+    exact = [thread for thread in named if thread.name == text.strip()]
+    found = {thread.id: thread for thread in exact or named}
     prefix = text.lower().replace("-", "")
     if len(prefix) >= _SHORTEST_PREFIX and _HEX.issuperset(prefix):
         async for thread in _all_threads(store, ThreadQuery(archived=None)):
             if thread.id.replace("-", "").startswith(prefix):
                 found[thread.id] = thread
     return list(found.values())
+
+
+def _might_be_named(text: str) -> ThreadQuery:
+    """Finds every thread that lists show with the name *text*, and few others."""
+    word = clean(text.split(maxsplit=1)[0])
+    replaced = "\N{REPLACEMENT CHARACTER}" in word
+    return ThreadQuery(archived=None, search_term=None if replaced else word)
 
 
 async def _all_threads(store: ThreadStore, query: ThreadQuery) -> AsyncIterator[StoredThread]:

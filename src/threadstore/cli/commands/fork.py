@@ -7,6 +7,7 @@ import os
 
 from threadstore.cli.context import Context
 from threadstore.cli.resolve import ID_HELP, find_thread
+from threadstore.errors import InvalidRequest
 from threadstore.metadata import ThreadMetadataPatch
 
 __all__ = ["configure", "run"]
@@ -24,11 +25,15 @@ examples:
 """
     parser.add_argument("id", metavar="ID", help=ID_HELP)
     parser.add_argument("--cwd", metavar="DIR", help="working directory (default: the original's)")
-    parser.add_argument("--name", metavar="NAME", help="name of the new thread")
+    parser.add_argument(
+        "--name", metavar="NAME", help="name of the new thread (default: the original's)"
+    )
 
 
 async def run(context: Context, args: argparse.Namespace) -> int:
     """Fork one thread."""
+    if args.name is not None and not args.name.strip():
+        raise InvalidRequest("--name is empty", hint="without --name it has the original's name")
     cwd = None if args.cwd is None else os.path.abspath(args.cwd)
     patch = None if args.name is None else ThreadMetadataPatch(name=args.name)
     from threadstore.manager import ThreadManager

@@ -118,6 +118,6 @@ def _print_page(context: Context, args: argparse.Namespace, page: ThreadPage) ->
         return
     print_threads(console, page.items, created=args.sort == "created")
     if not page.items:
-        console.remark(f"no such threads in {context.store_url}")
+        console.remark(f"no such threads in {context.store_name}")
     if page.next_cursor is not None:
         console.remark(f"more: the same command with --cursor {page.next_cursor}")

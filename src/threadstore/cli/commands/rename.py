@@ -33,6 +33,8 @@ async def run(context: Context, args: argparse.Namespace) -> int:
     """Rename one thread."""
     if (args.name is None) is not bool(args.clear):
         raise InvalidRequest("give either a NAME or --clear", hint=_HELP)
+    if args.name is not None and not args.name.strip():
+        raise InvalidRequest("the NAME is empty", hint="use --clear to take the name away")
     patch = ThreadMetadataPatch(name=args.name)
     from threadstore.manager import ThreadManager
 

@@ -64,7 +64,7 @@ async def _show_example(context: Context, home: str) -> None:
             await record_example(store, home)
             page = await store.list_threads(default_query())
         turns = await store.list_turns(page.items[0].id, descending=False)
-    console.remark(f"no threads in {context.store_url}; here is an example in {home}")
+    console.remark(f"no threads in {context.store_name}; here is an example in {home}")
     print_threads(console, page.items)
     console.line()
     for turn in turns.items:
