@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
 import threading
 from pathlib import Path
 
 import pytest
-from tests.stores.local.conftest import Locked
+from tests.stores.local.conftest import Locked, RunWithoutRights
 from tests.stores.local.state_helpers import execute
 
 from threadstore.clock import SystemClock
 from threadstore.config import LocalStoreConfig
-from threadstore.errors import StoreUnavailable
+from threadstore.errors import InvalidRequest, StoreUnavailable
 from threadstore.metadata import NewThread
 from threadstore.stores.local.locks import WriterLock
 from threadstore.stores.local.paths import Home
@@ -152,3 +154,60 @@ async def test_locked_database_is_not_passed_by(tmp_path: Path, locked: Locked) 
     await store.archive_thread(thread_id)
     await store.close()
     assert execute(path, "SELECT title, archived FROM threads") == [("new name", 1)]
+
+
+RESUME = """
+async def main():
+    async with LocalThreadStore(LocalStoreConfig(home=HOME, use_index_file=False)) as store:
+        await store.resume_thread(THREAD)
+try:
+    asyncio.run(main())
+except StoreUnavailable as error:
+    print(error)
+"""
+IMPORTS = """
+import asyncio, concurrent.futures.thread, encodings.ascii
+from threadstore.config import LocalStoreConfig
+from threadstore.errors import StoreUnavailable
+from threadstore.stores.local.index_db import IndexDb
+from threadstore.stores.local.store import LocalThreadStore
+IndexDb(None).open()  # reads its schema
+"""
+
+
+@pytest.mark.parametrize("what", ["", "sessions", "archived_sessions", "file"])
+async def test_what_may_not_be_read_is_an_error_and_not_nothing(
+    public_folder: str, run_without_rights: RunWithoutRights, what: str
+) -> None:
+    home = Path(public_folder, "home")
+    async with LocalThreadStore(LocalStoreConfig(home=str(home), use_state_db=False)) as store:
+        thread_id = await live_thread(store)
+        path = Path((await store.read_thread(thread_id)).rollout_path or "")
+    for folder, _, names in os.walk(home):
+        for entry in (folder, *(os.path.join(folder, name) for name in names)):
+            os.chmod(entry, 0o777)
+    (home / "archived_sessions").mkdir()
+    secret = path if what == "file" else home / what
+    os.chmod(secret, 0)
+    try:
+        variables = f"HOME, THREAD = {str(home)!r}, {thread_id!r}"
+        said = run_without_rights(f"{IMPORTS}{variables}", RESUME)
+    finally:
+        os.chmod(secret, 0o700)
+    assert said == f"cannot read {secret}: Permission denied"
+
+
+async def test_names_that_are_no_text_cost_themselves_only(tmp_path: Path) -> None:
+    odd = os.fsdecode(b"caf\xe9")
+    async with LocalThreadStore(LocalStoreConfig(home=str(tmp_path))) as store:
+        thread_id = await live_thread(store)
+        path = (await store.read_thread(thread_id)).rollout_path
+        assert path is not None
+        (tmp_path / "sessions" / odd).mkdir()
+        shutil.copy(path, tmp_path / "sessions" / odd)
+        shutil.copy(path, f"{os.path.dirname(path)}/rollout-{odd}.jsonl")
+        assert [thread.id for thread in (await store.list_threads()).items] == [thread_id]
+        findings = [finding for finding in await store.inspect() if "UTF-8" in finding.reason]
+        assert len(findings) == 2
+    with pytest.raises(InvalidRequest, match="UTF-8"):
+        await LocalThreadStore(LocalStoreConfig(home=str(tmp_path / odd))).open()

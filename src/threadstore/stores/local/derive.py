@@ -27,8 +27,10 @@ from threadstore.stores.local import reader
 from threadstore.stores.local.lineage import FindRollout, resolve_lineage
 from threadstore.stores.local.paths import RolloutFile
 
-__all__ = ["RECORD_KEY", "Damage", "Derived", "derive"]
+__all__ = ["EMPTY", "RECORD_KEY", "Damage", "Derived", "derive"]
 
+EMPTY: Final = "the file is empty"
+"""``problem`` of a file that could be read and has no line."""
 RECORD_KEY: Final = "threadstore"
 """Key in a ``session_meta`` payload that holds what Codex's format has no place for:
 ``{"threadstore": {"patch": <ThreadMetadataPatch as JSON>}}``. Codex ignores unknown keys."""
@@ -301,7 +303,7 @@ class _Fold:
         if thread_id is None:
             problem = "neither its name nor a header says which thread it is"
         elif not self.lines:
-            problem = "the file is empty"
+            problem = EMPTY
         elif self.first is None:
             problem = "the file has no readable header of its thread"
         else:

@@ -27,6 +27,7 @@ __all__ = [
     "existing_path",
     "find_by_id",
     "find_rollout",
+    "is_text",
     "make_folders",
     "new_rollout_path",
     "open_private",
@@ -40,7 +41,7 @@ __all__ = [
 ]
 
 OnError: TypeAlias = Callable[[str, OSError], None]
-"""Is told the folder that cannot be read, and why."""
+"""Is told the folder or file that cannot be read, and why."""
 
 _UUID: Final = r"[0-9a-fA-F]{8}(?:-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}"
 _NAME: Final = re.compile(rf"rollout-(.*)-({_UUID})(?:_({_UUID}))?\.jsonl(\.zst)?", re.DOTALL)
@@ -213,8 +214,8 @@ def scan(
     """Every rollout file below ``sessions/`` and ``archived_sessions/``, at any depth.
 
     A compressed file beside its plain form is left out. Symbolic links to folders are not
-    followed. Folders that cannot be read go to *on_error*; a missing root is no error. *on_folder*
-    is told of each folder before it is read.
+    followed. Folders that cannot be read and names that are no text go to *on_error*; a missing
+    root is no error. *on_folder* is told of each folder before it is read.
     """
     for root, archived in ((home.sessions, False), (home.archived, True)):
         for path in _walk(root, on_error, on_folder):
@@ -307,6 +308,15 @@ def _find(home: Home, wanted: str, key: Callable[[RolloutName], str]) -> Iterato
                 yield file
 
 
+def is_text(path: str) -> bool:
+    """Whether a path can be said in a thread's metadata, which is Unicode."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _walk(
     root: str, on_error: OnError | None = None, on_folder: Callable[[str], None] | None = None
 ) -> Iterator[str]:
@@ -327,6 +337,10 @@ def _walk(
             if on_error is not None:
                 on_error(folder, error)
             continue
+        for name, _ in listed:
+            if not is_text(name) and on_error is not None:
+                on_error(f"{folder}/{name}", OSError("its name is not valid UTF-8"))
+        listed = [entry for entry in listed if is_text(entry[0])]
         folders += [f"{folder}/{name}" for name, is_folder in reversed(listed) if is_folder]
         names = {
             name for name, is_folder in listed if not is_folder and name.startswith("rollout-")

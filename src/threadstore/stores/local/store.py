@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
@@ -36,7 +37,13 @@ from threadstore.stores.local.index_db import IndexDb
 from threadstore.stores.local.lineage import resolve_lineage
 from threadstore.stores.local.locks import check_unused
 from threadstore.stores.local.metadata import MetadataWriter
-from threadstore.stores.local.paths import Home, find_rollout, new_rollout_path
+from threadstore.stores.local.paths import (
+    Home,
+    find_rollout,
+    is_text,
+    new_rollout_path,
+    unavailable,
+)
 from threadstore.stores.local.reader import Batch, read_bytes, read_history
 from threadstore.stores.local.state_db import StateDb
 from threadstore.stores.local.sync import IndexSync
@@ -96,10 +103,7 @@ class LocalThreadStore(ThreadStore):
     async def open(self) -> None:
         if self._opened:
             return
-        if os.path.lexists(self._home.home) and not os.path.isdir(self._home.home):
-            raise InvalidRequest(
-                f"not a folder: {self._home.home}", hint="a local store is a folder (a Codex home)"
-            )
+        self._check_home()
         if self._state is not None:
             self._state.open()
         self._index.open()
@@ -167,7 +171,13 @@ class LocalThreadStore(ThreadStore):
         if thread.archived:
             raise InvalidRequest(f"thread is archived: {thread_id}", hint="unarchive it first")
         check_unused(thread_id, thread.rollout_path)
-        return thread, resolve_lineage(thread.rollout_path, self._find_rollout).inherited
+        path = thread.rollout_path
+        try:
+            return thread, resolve_lineage(path, self._find_rollout).inherited
+        except FileNotFoundError as error:
+            raise ThreadNotFound(thread_id) from error
+        except OSError as error:
+            raise unavailable(error, f"cannot read {path}") from error
 
     async def append_items(
         self,
@@ -379,6 +389,22 @@ class LocalThreadStore(ThreadStore):
         )
 
     # Private
+
+    def _check_home(self) -> None:
+        """An empty list must never mean that nobody could look."""
+        home = self._home.home
+        if os.path.lexists(home) and not os.path.isdir(home):
+            raise InvalidRequest(
+                f"not a folder: {home}", hint="a local store is a folder (a Codex home)"
+            )
+        if not is_text(home):
+            raise InvalidRequest(
+                f"not a path in UTF-8: {home!r}", hint="give the folder a name in UTF-8"
+            )
+        for folder in (home, self._home.sessions, self._home.archived):
+            if os.path.isdir(folder) and not os.access(folder, os.R_OK | os.X_OK):
+                error = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+                raise unavailable(error, f"cannot read {folder}")
 
     def _check_open(self) -> None:
         if not self._opened:

@@ -21,7 +21,7 @@ from threadstore.clock import Clock
 from threadstore.errors import Conflict
 from threadstore.metadata import StoredThread
 from threadstore.queries import ThreadQuery
-from threadstore.stores.local.derive import Derived, derive
+from threadstore.stores.local.derive import EMPTY, Derived, derive
 from threadstore.stores.local.index_db import IndexDb, IndexedFile
 from threadstore.stores.local.lineage import current_rollout, resolve_lineage
 from threadstore.stores.local.merge import adopt, merge, rebase, settle
@@ -404,7 +404,7 @@ class IndexSync:
     ) -> StoredThread | None:
         assert derived.thread is not None
         thread_id = derived.thread.id
-        if not derived.lines and row is None:
+        if derived.problem == EMPTY and row is None:
             self._index.remove([thread_id])  # nothing but an empty file: no history, no thread
             return None
         merged = self._merge(derived, row)
