@@ -47,6 +47,16 @@ class MetadataOrigin(StrEnum):
     EXPLICIT = "explicit"
     OBSERVED = "observed"
 
+    @classmethod
+    def of(cls, said: str) -> MetadataOrigin:
+        """The origin that a caller named; its word will do, and nothing else is taken for one."""
+        try:
+            return cls(said)
+        except ValueError as error:
+            raise InvalidRequest(
+                f"no origin of metadata: {said!r}", hint="say EXPLICIT or OBSERVED"
+            ) from error
+
 
 class GitInfo(msgspec.Struct, frozen=True, kw_only=True):
     """Git facts of the thread's working directory."""

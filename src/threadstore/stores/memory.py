@@ -198,10 +198,10 @@ class MemoryThreadStore(ThreadStore):
         include_archived: bool = False,
     ) -> StoredThread:
         thread_id = self._parse(thread_id)
+        explicit = MetadataOrigin.of(origin) is MetadataOrigin.EXPLICIT
         log = self._existing(thread_id)
         if patch.is_empty():
             return log.thread
-        explicit = origin is MetadataOrigin.EXPLICIT
         if log.thread.archived and explicit and not include_archived:
             raise InvalidRequest(
                 f"thread is archived: {thread_id}", hint="unarchive it, or say include_archived"

@@ -7,6 +7,7 @@ import os
 import shutil
 import threading
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from tests.stores.local.conftest import Locked, RunWithoutRights
@@ -15,7 +16,8 @@ from tests.stores.local.state_helpers import execute
 from threadstore.clock import SystemClock
 from threadstore.config import LocalStoreConfig
 from threadstore.errors import InvalidRequest, StoreUnavailable
-from threadstore.metadata import NewThread
+from threadstore.factory import open_store
+from threadstore.metadata import NewThread, ThreadMetadataPatch
 from threadstore.stores.local.locks import WriterLock
 from threadstore.stores.local.paths import Home
 from threadstore.stores.local.recorder import Recorder
@@ -211,3 +213,22 @@ async def test_names_that_are_no_text_cost_themselves_only(tmp_path: Path) -> No
         assert len(findings) == 2
     with pytest.raises(InvalidRequest, match="UTF-8"):
         await LocalThreadStore(LocalStoreConfig(home=str(tmp_path / odd))).open()
+
+
+@pytest.mark.parametrize("url", ["memory:", "local:"])
+async def test_the_word_for_an_origin_is_never_taken_for_the_other(
+    tmp_path: Path, url: str
+) -> None:
+    async with open_store(url if url == "memory:" else f"local:{tmp_path}") as store:
+        thread_id = (await store.create_thread(NewThread(cwd="/work"))).id
+        for word in ("Observed", "user", "", None):
+            with pytest.raises(InvalidRequest, match="origin"):
+                await store.update_thread_metadata(
+                    thread_id, ThreadMetadataPatch(name="name"), origin=cast("Any", word)
+                )
+        patch = ThreadMetadataPatch(name="name", model="gpt-5")
+        thread = await store.update_thread_metadata(
+            thread_id, patch, origin=cast("Any", "observed")
+        )
+        assert (thread.name, thread.model) == (None, "gpt-5")
+        assert (await store.list_threads()).items == ()  # it is not materialised either

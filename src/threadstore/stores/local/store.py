@@ -318,8 +318,9 @@ class LocalThreadStore(ThreadStore):
         origin: MetadataOrigin,
         include_archived: bool = False,
     ) -> StoredThread:
+        thread_id, origin = self._parse(thread_id), MetadataOrigin.of(origin)
         return await self._metadata.update(
-            self._parse(thread_id), patch, origin, include_archived=include_archived
+            thread_id, patch, origin, include_archived=include_archived
         )
 
     # Lifecycle of a thread
