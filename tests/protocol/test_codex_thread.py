@@ -102,6 +102,21 @@ def test_facts_have_their_protocol_names_and_times_are_whole_seconds() -> None:
     assert result["path"] == "/home/rollout.jsonl"
 
 
+@pytest.mark.parametrize(
+    ("kept", "shown"),
+    [
+        ('{"icon":"star","color":"red"}', {"icon": "star", "color": "red"}),
+        (None, None),
+        ("", None),
+        ("star", None),
+        ("[1]", None),
+    ],
+)
+def test_how_a_section_looks_is_an_object(kept: str | None, shown: object) -> None:
+    section = Section(id="s", name="Favourites", appearance=kept)
+    assert protocol_thread(thread(section=section))["section"]["appearance"] == shown
+
+
 def test_a_server_says_what_it_alone_knows() -> None:
     result = protocol_thread(
         thread(), status={"type": "idle"}, environments=[], can_accept_direct_input=True

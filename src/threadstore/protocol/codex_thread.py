@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+import msgspec
+
 from threadstore.clock import to_ms
 from threadstore.metadata import GitInfo, Section, SessionSource, StoredThread, source_kind
 from threadstore.protocol.codex_items import camel, turn_items
@@ -116,7 +118,15 @@ def _git(git: GitInfo | None) -> JsonObject | None:
 def _section(section: Section | None) -> JsonObject | None:
     if section is None:
         return None
-    return {"id": section.id, "name": section.name, "appearance": section.appearance}
+    return {"id": section.id, "name": section.name, "appearance": _appearance(section)}
+
+
+def _appearance(section: Section) -> JsonObject | None:
+    """Icon and colour, which stand in the database as JSON; ``None`` if they make no sense."""
+    try:
+        return msgspec.json.decode(section.appearance or "null", type=JsonObject | None)
+    except msgspec.MsgspecError:
+        return None
 
 
 def _error(error: TurnError | None) -> JsonObject | None:
