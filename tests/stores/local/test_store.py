@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import threading
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +19,7 @@ from threadstore.config import LocalStoreConfig
 from threadstore.errors import InvalidRequest, StoreUnavailable
 from threadstore.factory import open_store
 from threadstore.metadata import NewThread, ThreadMetadataPatch
+from threadstore.queries import ThreadQuery
 from threadstore.stores.local.locks import WriterLock
 from threadstore.stores.local.paths import Home
 from threadstore.stores.local.recorder import Recorder
@@ -232,3 +234,26 @@ async def test_the_word_for_an_origin_is_never_taken_for_the_other(
         )
         assert (thread.name, thread.model) == (None, "gpt-5")
         assert (await store.list_threads()).items == ()  # it is not materialised either
+
+
+async def test_an_index_that_cannot_follow_fails_no_change(tmp_path: Path, locked: Locked) -> None:
+    config = LocalStoreConfig(home=str(tmp_path), busy_timeout=0.01, refresh_interval=0)
+    async with LocalThreadStore(config) as store:
+        named, archived, deleted, closed = [await live_thread(store) for _ in range(4)]
+        for thread_id in (named, archived, deleted):
+            await store.shutdown_thread(thread_id)
+        everything = ThreadQuery(archived=None)
+        changes: list[Callable[[], Awaitable[object]]] = [
+            lambda: explicit(store, named, name="name"),
+            lambda: store.archive_thread(archived),
+            lambda: store.delete_thread(deleted),
+            lambda: store.shutdown_thread(closed),
+        ]
+        for change in changes:
+            await store.list_threads(everything)
+            with locked(str(tmp_path / "threadstore_1.sqlite")):
+                await change()
+        found = {thread.id: thread for thread in (await store.list_threads(everything)).items}
+        assert found.keys() == {named, archived, closed}
+        assert found[named].name == "name"
+        assert found[archived].archived

@@ -6,6 +6,7 @@ import contextlib
 import datetime as dt
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 
 import msgspec
 
@@ -42,8 +43,15 @@ class _Move(msgspec.Struct, frozen=True):
 class Archiver:
     """Moves and removes whole families of cold threads. Everything here blocks."""
 
-    def __init__(self, home: Home, state: StateDb | None, index: IndexDb) -> None:
+    def __init__(
+        self,
+        home: Home,
+        state: StateDb | None,
+        index: IndexDb,
+        following: Callable[[], AbstractContextManager[None]],
+    ) -> None:
         self._home = home
+        self._following = following
         self._state = state
         self._index = index
 
@@ -76,7 +84,7 @@ class Archiver:
             with _moved(moves), self._row_transaction() as state:
                 if state is not None:
                     state.set_archived(changes)
-        with self._index.transaction():
+        with self._following(), self._index.transaction():
             for thread, change in zip(threads, changes, strict=True):
                 self._index.upsert(
                     msgspec.structs.replace(
@@ -100,7 +108,7 @@ class Archiver:
                 name_index.remove(self._home, ids)
             for move in aside:
                 os.unlink(move.new)
-        with self._index.transaction():
+        with self._following(), self._index.transaction():
             self._index.remove(ids)
             for path in doomed:
                 self._index.forget_file(plain_path(path))

@@ -126,7 +126,8 @@ class MetadataWriter:
         if writer is not None:
             writer.waiting = ThreadMetadataPatch()
             writer.thread = after
-        self._index.upsert(after)
+        with self._sync.following():
+            self._index.upsert(after)
         return after
 
     def _write_everywhere(

@@ -94,7 +94,7 @@ class LocalThreadStore(ThreadStore):
         self._metadata = MetadataWriter(
             self._home, self._writers, self._state, self._index, self._sync, self._clock
         )
-        self._archiver = Archiver(self._home, self._state, self._index)
+        self._archiver = Archiver(self._home, self._state, self._index, self._sync.following)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -234,7 +234,8 @@ class LocalThreadStore(ThreadStore):
         if self._writers.find(writer.thread.id) is writer:
             self._writers.release(writer.thread.id)
             if writer.materialised:
-                await in_worker(lambda: self._sync.settle(writer.thread))
+                with self._sync.following():
+                    await in_worker(lambda: self._sync.settle(writer.thread))
 
     # History
 
@@ -368,7 +369,8 @@ class LocalThreadStore(ThreadStore):
             self._writers.check_none_live(ids)
             family = [thread for thread in threads if wanted(thread)]
             await in_worker(lambda: work(family))
-            await in_worker(self._sync.refresh)
+            with self._sync.following():
+                await in_worker(self._sync.refresh)
         return tuple(thread.id for thread in family)
 
     def _family(self, thread_id: str) -> list[str]:

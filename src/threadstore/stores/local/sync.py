@@ -9,6 +9,8 @@ Nothing here writes to a file of Codex. What cannot be read is kept in ``problem
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -18,7 +20,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from threadstore.clock import Clock
-from threadstore.errors import Conflict
+from threadstore.errors import Conflict, StoreUnavailable
 from threadstore.metadata import StoredThread
 from threadstore.queries import ThreadQuery
 from threadstore.stores.local.derive import EMPTY, Derived, derive
@@ -45,6 +47,7 @@ T = TypeVar("T")
 MISSING: Final = "the file is missing"
 """``problem`` of a file that was there, and whose thread has a row or a name still."""
 _BATCH: Final = 64
+_log: Final = logging.getLogger(__name__)
 
 
 class _Entry(msgspec.Struct, frozen=True, gc=False):
@@ -170,6 +173,16 @@ class IndexSync:
                 merged = self._merge(derived, self._rows.row(thread.id))
                 self._store(derived, merged, settle(thread, merged))
 
+    @contextlib.contextmanager
+    def following(self) -> Iterator[None]:
+        """Around entering what is done already: if the index cannot follow now, that is no failure
+        of the change, and everything is looked at again."""
+        try:
+            yield
+        except StoreUnavailable as error:
+            self._generation = None
+            _log.warning("the list index has to follow later: %s", error)
+
     def check_unreferenced(self, thread_ids: Collection[str]) -> None:
         """Conflict if the history of a thread outside *thread_ids* stands on one of them."""
         for thread in self.threads():
@@ -229,7 +242,8 @@ class IndexSync:
         changed = [file for file in found.values() if self._is_news(file)]
         gone = [path for path in self._known if path not in found and not self._is_hidden(path)]
         try:
-            self._forget(gone)
+            if gone:
+                self._forget(gone)
             for done, batch in _batches(changed):
                 self._index_files(batch)
                 if on_progress is not None:
@@ -268,6 +282,8 @@ class IndexSync:
                 read.append(derive(file, self._find_rollout))
             except FileNotFoundError:
                 continue
+        if not read:  # a list need not wait for another program that is writing the index
+            return
         with self._lock, self._index.transaction():
             for derived in read:
                 previous = self._note(derived)
