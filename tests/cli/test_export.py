@@ -112,3 +112,20 @@ def test_a_failed_export_leaves_no_file_behind(cli: Run, home: Home, tmp_path: P
     assert cli("export", home.named, "--output", str(tmp_path / "no" / "folder.md")).code == 2
     assert cli("export", home.named, "--output", str(tmp_path)).code == 2
     assert [entry.name for entry in tmp_path.iterdir()] == ["home"]
+
+
+@pytest.mark.parametrize("kind", ["md", "json", "jsonl"])
+def test_a_history_that_cannot_be_read_replaces_nothing(
+    cli: Run, home: Home, tmp_path: Path, kind: str
+) -> None:
+    target = tmp_path / "story"
+    target.write_text("precious")
+    path = rollout(home, home.plain)
+    path.with_name(path.name + ".zst").write_bytes(b"not compressed")
+    path.unlink()
+    words = ("export", home.plain, "--format", kind)
+    result = cli(*words, "--output", str(target), "--force")
+    assert (result.code, target.read_text()) == (2, "precious")
+    assert "can be read" in result.err
+    assert cli(*words).out == ""
+    assert cli("turns", home.plain).code == 2

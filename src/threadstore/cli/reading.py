@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from threadstore.history.turns import StoredTurn
     from threadstore.store import ThreadStore
 
-__all__ = ["all_turns", "readable"]
+__all__ = ["all_turns", "check_readable", "readable"]
 
 
 @contextmanager
@@ -28,11 +28,18 @@ def readable() -> Iterator[None]:
         raise
 
 
+async def check_readable(store: ThreadStore, thread_id: str) -> None:
+    """Of a thread that shows nothing: :class:`CorruptHistory` if there was nothing to be read."""
+    await store.load_history(thread_id)
+
+
 async def all_turns(store: ThreadStore, thread_id: str) -> AsyncIterator[StoredTurn]:
     """Every turn of a thread, oldest first."""
     cursor = None
     while True:
         page = await store.list_turns(thread_id, cursor=cursor, limit=MAX_LIMIT, descending=False)
+        if cursor is None and not page.items:
+            await check_readable(store, thread_id)
         for turn in page.items:
             yield turn
         cursor = page.next_cursor

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Final
 
 from threadstore.cli.context import Context
-from threadstore.cli.reading import all_turns, readable
+from threadstore.cli.reading import all_turns, check_readable, readable
 from threadstore.cli.resolve import ID_HELP, find_thread
 from threadstore.errors import InvalidRequest
 from threadstore.metadata import StoredThread
@@ -92,9 +92,11 @@ def _new_file(path: str, *, force: bool) -> Iterator[Callable[[bytes], object]]:
 async def _markdown(store: ThreadStore, thread: StoredThread) -> AsyncIterator[bytes]:
     from threadstore.cli.markdown import head, section
 
-    yield head(thread).encode("utf-8", "replace")
+    text = head(thread)  # goes out with the first turn: nothing does if there is none to read
     async for turn in all_turns(store, thread.id):
-        yield section(turn).encode("utf-8", "replace")
+        yield (text + section(turn)).encode("utf-8", "replace")
+        text = ""
+    yield text.encode("utf-8", "replace")
 
 
 async def _json(store: ThreadStore, thread: StoredThread) -> AsyncIterator[bytes]:
@@ -105,8 +107,13 @@ async def _json(store: ThreadStore, thread: StoredThread) -> AsyncIterator[bytes
     yield json_bytes({"thread": protocol_thread(thread, turns=turns)}) + b"\n"
 
 
-def _rollout(store: ThreadStore, thread: StoredThread) -> AsyncIterator[bytes]:
-    return store.raw_history(thread.id)
+async def _rollout(store: ThreadStore, thread: StoredThread) -> AsyncIterator[bytes]:
+    empty = True
+    async for chunk in store.raw_history(thread.id):
+        empty = False
+        yield chunk
+    if empty:
+        await check_readable(store, thread.id)
 
 
 _FORMATS: Final[dict[str, Callable[[ThreadStore, StoredThread], AsyncIterator[bytes]]]] = {
