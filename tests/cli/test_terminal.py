@@ -95,7 +95,6 @@ def _read_all(terminal: int) -> str:
 def screen(request: pytest.FixtureRequest, home: Home, tmp_path: Path) -> Screen:
     """A terminal with the ``rich`` extra, and one without."""
     if request.param == "rich":
-        pytest.importorskip("rich")
         return Screen(home)
     folder = tmp_path / "site"
     folder.mkdir()

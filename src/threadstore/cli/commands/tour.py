@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
+import shutil
+import sys
 
 from threadstore.cli.commands.list_threads import default_query
 from threadstore.cli.commands.turns import print_turn
@@ -48,7 +51,8 @@ async def _show_own(context: Context) -> bool:
     if not page.items:
         return False
     print_threads(context.console, page.items)
-    context.console.remark("`threadstore turns ID` shows a conversation, --help everything else")
+    remark = f"`{_command()} turns ID` shows a conversation, --help everything else"
+    context.console.remark(remark)
     return True
 
 
@@ -69,4 +73,9 @@ async def _show_example(context: Context, home: str) -> None:
     console.line()
     for turn in turns.items:
         print_turn(console, turn)
-    console.remark(f"`threadstore --store local:{home} list` shows it again")
+    console.remark(f"`{_command()} --store local:{shlex.quote(home)} list` shows it again")
+
+
+def _command() -> str:
+    """How this program is called: ``make run`` installs it where no shell looks."""
+    return "threadstore" if shutil.which("threadstore") else sys.argv[0]
