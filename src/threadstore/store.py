@@ -318,9 +318,9 @@ class ThreadStore(abc.ABC):
     async def inspect(self, *, fix: bool = False) -> tuple[Finding, ...]:
         """Everything damaged, stale, orphaned or invisible, with the reason.
 
-        Reads only, unless *fix*: then it adds what is missing (a row, a newline, an entry), corrects
-        what is derived from the history, and says so. Never removes anything or rewrites history.
-        A store without anything to find returns nothing.
+        Reads only, unless *fix*: then it adds what is missing (a row, a newline, an entry) and
+        corrects what is derived from the history, and says so. Never removes anything or rewrites
+        history. A store without anything to find returns nothing.
         """
         del fix
         return ()
