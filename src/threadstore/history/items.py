@@ -16,7 +16,7 @@ import msgspec
 
 from threadstore.errors import CorruptHistory, InvalidRequest
 
-__all__ = ["DamagedLine", "History", "RolloutItem", "encode_lines"]
+__all__ = ["DamagedLine", "History", "RolloutItem", "all_of_kinds", "encode_lines"]
 
 
 class _Line(msgspec.Struct, gc=False, eq=False):
@@ -207,6 +207,23 @@ class RolloutItem(_Line, gc=False, eq=False):
 
 
 _decode: Final = msgspec.json.Decoder(RolloutItem).decode
+
+
+def all_of_kinds(items: Sequence[RolloutItem], kind_type: str, kinds: frozenset[str]) -> bool:
+    """Whether all *items* surely are of this type and of one of these kinds.
+
+    ``False`` also for items that were read and not decoded yet: ask them one by one. Much faster
+    than that for what a program appends.
+    """
+    if {item.type for item in items} != {kind_type}:
+        return False
+    payloads = list(map(_stored, items))
+    if set(map(type, payloads)) != {dict}:
+        return False
+    try:
+        return kinds.issuperset([payload.get("type") for payload in payloads])
+    except TypeError:  # a kind that is no text
+        return False
 
 
 def encode_lines(

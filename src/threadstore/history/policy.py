@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from threadstore.history.items import RolloutItem
+from threadstore.history.items import RolloutItem, all_of_kinds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from threadstore.metadata import HistoryMode
 
@@ -108,18 +108,15 @@ def persists(item: RolloutItem, mode: HistoryMode) -> bool:
     return kind in (_EVENTS if mode == "paginated" else _LEGACY_EVENTS)
 
 
-def canonical(items: Iterable[RolloutItem], mode: HistoryMode) -> list[RolloutItem]:
+def canonical(items: Sequence[RolloutItem], mode: HistoryMode) -> list[RolloutItem]:
     """The items that persist, in order, as they are stored. Empty: there is nothing to append.
 
     Long outputs in ``item_completed`` lines of a paginated thread lose their middle; every other
     item is passed on untouched.
     """
-    # Most items of most batches are response items; the comprehension spares them a call each.
-    kept = [
-        item
-        for item in items
-        if (item.kind in _RESPONSE_ITEMS if item.type == "response_item" else persists(item, mode))
-    ]
+    if all_of_kinds(items, "response_item", _RESPONSE_ITEMS):
+        return list(items)  # most batches
+    kept = [item for item in items if persists(item, mode)]
     return [_bounded(item) for item in kept] if mode == "paginated" else kept
 
 

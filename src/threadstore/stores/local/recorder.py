@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any, Final, Self
 
@@ -24,6 +25,8 @@ from threadstore.stores.local.paths import (
 
 __all__ = ["Recorder"]
 
+_LOOK_AGAIN: Final = 0.05
+"""Seconds after which an append makes sure that the file still has a name."""
 _MAX_ORDINAL: Final = (1 << 64) - 1
 _FLAGS: Final = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC
 
@@ -51,6 +54,7 @@ class Recorder:
         self._header: bytes | None = None
         self._size = 0
         self._size_before = 0  # the last append
+        self._looked_at = 0.0
         self._torn = False  # the file does not end in a newline
         self._writes = 1  # whoever wrote what we found need not have synced it
         self._synced = 0
@@ -177,11 +181,13 @@ class Recorder:
         if self._header is not None:
             return self.position
         try:
-            info = os.fstat(self._descriptor)
-            if info.st_size != self._size:
+            if os.lseek(self._descriptor, 0, os.SEEK_END) != self._size:
                 self._recount()
-            elif not info.st_nlink:  # replaced: Codex 0.144 compresses without asking for locks
-                self._reopen()
+            elif time.monotonic() - self._looked_at > _LOOK_AGAIN:
+                # Codex 0.144 compresses files that have rested, without asking for locks.
+                if not os.fstat(self._descriptor).st_nlink:
+                    self._reopen()
+                self._looked_at = time.monotonic()
         except StoreUnavailable:
             raise
         except OSError as error:
