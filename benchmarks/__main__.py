@@ -1,7 +1,8 @@
 """Run the benchmarks and print one table.
 
 ``python -m benchmarks`` runs all; ``python -m benchmarks append list`` those whose name contains a
-word. Each line is a ratio of two medians that were measured in turn, A B A B, in this run.
+word. Each line is a ratio of two figures measured in turn, A B A B, in this run; each is the best
+of its rounds.
 """
 
 from __future__ import annotations
