@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tests.cli.conftest import Home, Run
+from tests.cli.test_export import rollout
 from tests.cli.test_list import THREAD_KEYS
 
 
@@ -98,3 +99,15 @@ def test_archive_and_unarchive_know_which_namesake_is_meant(cli: Run, home: Home
     assert cli("unarchive", "Old story").out.split()[-1] == home.archived
     cli("archive", home.archived)
     assert cli("archive", "Old story").out.split()[-1] == home.plain
+
+
+def test_damaged_lines_are_left_out_and_counted(cli: Run, home: Home) -> None:
+    with rollout(home, home.plain).open("ab") as file:
+        file.write(b"not json\nnot json either\n")
+    for words in (("turns",), ("turns", "--json"), ("export",), ("export", "--format", "json")):
+        result = cli(*words, home.plain)
+        assert result.code == 0
+        assert "write the docs" in result.out
+        assert "2 damaged lines" in result.err
+    assert cli("export", home.plain, "--format", "jsonl").err == ""
+    assert cli("turns", home.named).err == ""

@@ -5,16 +5,19 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from threadstore.cli.text import plural
 from threadstore.errors import InvalidRequest, StoreUnavailable
+from threadstore.history.items import DamagedLine
 from threadstore.queries import MAX_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+    from threadstore.cli.console import Console
     from threadstore.history.turns import StoredTurn
     from threadstore.store import ThreadStore
 
-__all__ = ["all_turns", "check_readable", "readable"]
+__all__ = ["all_turns", "check_readable", "readable", "report_damage"]
 
 
 @contextmanager
@@ -31,6 +34,15 @@ def readable() -> Iterator[None]:
 async def check_readable(store: ThreadStore, thread_id: str) -> None:
     """Of a thread that shows nothing: :class:`CorruptHistory` if there was nothing to be read."""
     await store.load_history(thread_id)
+
+
+async def report_damage(console: Console, store: ThreadStore, thread_id: str) -> None:
+    """Say how many lines a conversation goes without; nothing if it has all of them."""
+    entries = store.iter_history(thread_id)
+    damaged = [entry.position async for entry in entries if isinstance(entry, DamagedLine)]
+    if damaged:
+        lines = plural(len(damaged), "damaged line")
+        console.remark(f"{lines} left out; `threadstore doctor` says where and why")
 
 
 async def all_turns(store: ThreadStore, thread_id: str) -> AsyncIterator[StoredTurn]:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Final
 
 from threadstore.cli.context import Context
-from threadstore.cli.reading import all_turns, check_readable, readable
+from threadstore.cli.reading import all_turns, check_readable, readable, report_damage
 from threadstore.cli.resolve import ID_HELP, find_thread
 from threadstore.errors import InvalidRequest
 from threadstore.metadata import StoredThread
@@ -45,6 +45,8 @@ async def run(context: Context, args: argparse.Namespace) -> int:
         thread = await find_thread(store, args.id)
         with readable():
             await _write(context, args, store, thread)
+        if args.format != "jsonl":  # which has every line
+            await report_damage(context.console, store, thread.id)
     return 0
 
 

@@ -7,7 +7,7 @@ import argparse
 from threadstore.cli.console import Console
 from threadstore.cli.context import Context
 from threadstore.cli.conversation import entries, turn_facts
-from threadstore.cli.reading import check_readable, readable
+from threadstore.cli.reading import check_readable, readable, report_damage
 from threadstore.cli.resolve import ID_HELP, find_thread
 from threadstore.cli.text import one_line
 from threadstore.history.turns import StoredTurn
@@ -49,6 +49,7 @@ async def run(context: Context, args: argparse.Namespace) -> int:
             )
             if not page.items:
                 await check_readable(store, thread.id)
+        await report_damage(console, store, thread.id)
     if args.json:
         from threadstore.protocol.codex_thread import protocol_turn
 
