@@ -28,6 +28,8 @@ from threadstore.stores.local.writers import LiveWriter, Writers, in_worker
 __all__ = ["MetadataWriter", "metadata_record"]
 
 _log: Final = logging.getLogger(__name__)
+_PATIENCE: Final = 0.1
+"""Seconds that an observation waits for a database that another program has locked."""
 _KEPT_IN_RECORD: Final = frozenset({"git", "memory_mode"})
 
 
@@ -64,7 +66,7 @@ class MetadataWriter:
             thread = writer.thread if writer else await self._cold(thread_id)
             if origin is MetadataOrigin.OBSERVED:
                 patch = msgspec.structs.replace(patch, name=UNSET)
-                return thread if patch.is_empty() else self.observe(writer, thread, patch)
+                return await self._observe(writer, thread, patch)
             if patch.is_empty():
                 return thread
             if thread.archived and not include_archived:
@@ -80,22 +82,22 @@ class MetadataWriter:
             raise ThreadNotFound(thread_id)
         return thread
 
-    def observe(
+    async def _observe(
         self, writer: LiveWriter | None, thread: StoredThread, patch: ThreadMetadataPatch
     ) -> StoredThread:
         """What history implies: to the row and the index; it waits while there is no history."""
+        if patch.is_empty():
+            return thread
         after = patch.apply(thread)
         if writer is not None and not writer.materialised:
             writer.waiting = writer.waiting.merge(patch)
         else:
-            if self._state is not None and self._state.writable:
-                self._write_row(after, patch, MetadataOrigin.OBSERVED)
-            self._index.upsert(after)
+            await in_worker(lambda: self._write_observed(after, patch))
         if writer is not None:
             writer.thread = after
         return after
 
-    def attach_waiting(self, writer: LiveWriter) -> None:
+    async def attach_waiting(self, writer: LiveWriter) -> None:
         """The thread has its first line now: enter it, with what was observed before.
 
         History is durable at this point and must not be reported as failed: what cannot be written
@@ -103,12 +105,18 @@ class MetadataWriter:
         """
         waiting, writer.waiting = writer.waiting, ThreadMetadataPatch()
         try:
-            self._index.upsert(writer.thread)
-            if not waiting.is_empty() and self._state is not None and self._state.writable:
-                self._write_row(writer.thread, waiting, MetadataOrigin.OBSERVED)
+            await in_worker(lambda: self._write_observed(writer.thread, waiting))
         except StoreUnavailable as error:
             writer.waiting = waiting
             _log.warning("metadata of thread %s has to wait: %s", writer.thread.id, error)
+
+    def _write_observed(self, after: StoredThread, patch: ThreadMetadataPatch) -> None:
+        """An observation can be made again, so it is in nobody's way: it waits hardly at all."""
+        state = self._state
+        if state is not None and state.writable and not patch.is_empty():
+            with state.transaction(patience=_PATIENCE):
+                self._write_row(after, patch, MetadataOrigin.OBSERVED)
+        self._index.upsert(after)
 
     def _explicit(
         self, writer: LiveWriter | None, thread: StoredThread, patch: ThreadMetadataPatch
@@ -140,25 +148,24 @@ class MetadataWriter:
     ) -> None:
         """Log record, row, name index; if one of them fails, none of them.
 
-        Database and name index are locked first, so that where one cannot be written nothing is.
-        What was added to log and name index is undone last: the commit of the row may fail too.
+        Name index and database are locked first, so that where one cannot be written nothing is;
+        in this order, because waiting for the index must not keep others from the database. What
+        was added to log and name index is undone last: the commit of the row may fail too.
         """
         named = patch.name is not UNSET
-        with (
-            contextlib.ExitStack() as undone_last,
-            contextlib.nullcontext() if state is None else state.transaction(durable=True),
-        ):
+        with contextlib.ExitStack() as undone_last:
             add_name = None
             if named and after.name:
                 add_name = undone_last.enter_context(name_index.adding(self._home))
-            undone_last.enter_context(self._logged(log, record))
-            if state is not None:
-                self._write_row(after, patch, MetadataOrigin.EXPLICIT, durable=True)
-            if add_name is not None:
-                add_name(after.id, after.name, self._clock.now())
-            elif named:
-                # A blank entry would let Codex's lists show the name before it again.
-                name_index.remove(self._home, [after.id])
+            with contextlib.nullcontext() if state is None else state.transaction(durable=True):
+                undone_last.enter_context(self._logged(log, record))
+                if state is not None:
+                    self._write_row(after, patch, MetadataOrigin.EXPLICIT, durable=True)
+                if add_name is not None:
+                    add_name(after.id, after.name, self._clock.now())
+                elif named:
+                    # A blank entry would let Codex's lists show the name before it again.
+                    name_index.remove(self._home, [after.id])
 
     @contextlib.contextmanager
     def _logged(self, log: Recorder | None, record: RolloutItem | None) -> Iterator[None]:

@@ -204,12 +204,15 @@ class StateDb:
     # Writing: each call is a transaction of its own unless one is open
 
     @contextlib.contextmanager
-    def transaction(self, *, durable: bool = False) -> Iterator[None]:
+    def transaction(
+        self, *, durable: bool = False, patience: float | None = None
+    ) -> Iterator[None]:
         """One IMMEDIATE transaction; *durable*: it survives power loss. Calls ``ensure``.
 
-        Nested use joins the outer transaction.
+        Waits for other programs as long as the busy timeout says, or *patience* seconds. Nested
+        use joins the outer transaction.
         """
-        with self._file.writing(durable=durable):
+        with self._file.writing(durable=durable, patience=patience):
             yield
 
     def write(

@@ -223,17 +223,28 @@ class StateFile:
         return self.schema
 
     @contextlib.contextmanager
-    def writing(self, *, durable: bool = False) -> Iterator[Database]:
-        """One IMMEDIATE transaction on a database that may be written, made if it is missing."""
+    def writing(
+        self, *, durable: bool = False, patience: float | None = None
+    ) -> Iterator[Database]:
+        """One IMMEDIATE transaction on a database that may be written, made if it is missing.
+
+        *patience*: seconds to wait for other programs, if it should not be the busy timeout.
+        """
         with self._turn:
             if self._database is None or not self._database.in_transaction:
                 self.ensure()
             database = self._database
             assert database is not None
-            with self._watching(), database.transaction(durable=durable):
-                self._notice_migration(database)
-                self._check_writable()
-                yield database
+            if patience is not None:
+                database.wait_at_most(min(patience, self.busy_timeout))
+            try:
+                with self._watching(), database.transaction(durable=durable):
+                    self._notice_migration(database)
+                    self._check_writable()
+                    yield database
+            finally:
+                if patience is not None:
+                    database.wait_at_most(self.busy_timeout)
 
 
 def _can_write(path: str) -> bool:

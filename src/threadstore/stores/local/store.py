@@ -197,7 +197,7 @@ class LocalThreadStore(ThreadStore):
             if idempotency_key is not None:
                 writer.receipts[idempotency_key] = receipt
             if first and writer.materialised:
-                self._metadata.attach_waiting(writer)
+                await self._metadata.attach_waiting(writer)
             return receipt
 
     async def persist_thread(self, thread_id: str) -> None:
@@ -206,7 +206,7 @@ class LocalThreadStore(ThreadStore):
             self._check_still_live(writer)
             if not writer.materialised:
                 writer.recorder.materialise()
-                self._metadata.attach_waiting(writer)
+                await self._metadata.attach_waiting(writer)
             await in_worker(writer.recorder.sync)
 
     async def flush_thread(self, thread_id: str) -> None:
