@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pty
 import re
@@ -13,6 +14,9 @@ from pathlib import Path
 import pytest
 from tests.cli.conftest import Home, Run
 from tests.cli.test_export import rollout
+
+from threadstore.factory import open_store
+from threadstore.history.items import RolloutItem
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -153,6 +157,22 @@ def test_markup_in_a_name_is_shown_as_it_is(screen: Screen, cli: Run, home: Home
 def test_facts_and_turns_are_readable(screen: Screen, home: Home) -> None:
     assert re.search(r"^name +Parser rewrite$", screen.run("show", home.named)[1], re.MULTILINE)
     assert re.search(r"^  user +fix the parser$", screen.run("turns", home.named)[1], re.MULTILINE)
+
+
+def test_long_lines_of_a_conversation_stay_in_their_column(screen: Screen, home: Home) -> None:
+    said = RolloutItem("event_msg", {"type": "user_message", "message": "many words " * 50})
+
+    async def say() -> None:
+        async with open_store(f"local:{home.path}") as store:
+            await store.resume_thread(home.plain)
+            await store.append_items(home.plain, [said])
+
+    asyncio.run(say())
+    rows = screen.run("turns", home.plain, columns=60)[1].splitlines()
+    assert all(len(row) <= 60 for row in rows)
+    told = [row for row in rows if "words" in row]
+    assert len(told) > 8
+    assert {row[:10] for row in told} == {"  user    ", " " * 10}
 
 
 def test_json_is_indented(screen: Screen, home: Home) -> None:

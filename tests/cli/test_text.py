@@ -48,6 +48,29 @@ def test_cut_text_fits(words: str, columns: int) -> None:
     assert text.width(text.cut(words, columns)) <= columns
 
 
+@pytest.mark.parametrize(
+    ("line", "rows"),
+    [
+        ("", [""]),
+        ("one two", ["one two"]),
+        ("one two three", ["one two", "three"]),
+        ("one  two   three", ["one  two", "three"]),
+        ("a-very-long-word it is", ["a-very-l", "ong-word", "it is"]),
+        ("日本語のテキスト", ["日本語の", "テキスト"]),
+        ("    deep code", ["    deep", "code"]),
+    ],
+)
+def test_long_lines_are_broken_at_blanks(line: str, rows: list[str]) -> None:
+    assert text.wrap(line, 8) == rows
+
+
+@given(st.text(max_size=60), st.integers(2, 20))
+def test_broken_lines_fit_and_lose_nothing_but_blanks(line: str, columns: int) -> None:
+    rows = text.wrap(line, columns)
+    assert all(text.width(row) <= columns for row in rows)
+    assert "".join("".join(rows).split()) == "".join(line.split())
+
+
 @given(st.text())
 def test_one_line_is_one_harmless_line(words: str) -> None:
     line = text.one_line(words)

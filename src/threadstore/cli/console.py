@@ -34,6 +34,14 @@ class Console:
         """Whether somebody can answer a question."""
         self._remarks_seen = sys.stderr.isatty()
 
+    @property
+    def screen(self) -> int:
+        """Columns of the terminal."""
+        try:
+            return os.get_terminal_size(sys.stdout.fileno()).columns or 80
+        except (OSError, ValueError):
+            return 80
+
     def line(self, text: str = "") -> None:
         """Print one line of result."""
         text = clean(text)
@@ -83,7 +91,7 @@ class Console:
 
             print_table(columns, rows)
             return
-        for line in plain_lines(columns, rows, _screen_width()):
+        for line in plain_lines(columns, rows, self.screen):
             self.line(line)
 
     @contextlib.contextmanager
@@ -139,10 +147,3 @@ def json_bytes(value: Any) -> bytes:
         import json
 
         return json.dumps(value).encode()
-
-
-def _screen_width() -> int:
-    try:
-        return os.get_terminal_size(sys.stdout.fileno()).columns
-    except (OSError, ValueError):
-        return 80

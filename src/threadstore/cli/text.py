@@ -22,6 +22,7 @@ __all__ = [
     "short_path",
     "timestamp",
     "width",
+    "wrap",
 ]
 
 # Whatever drives a terminal: C0 without tab and newline, DEL, C1, and overrides of direction.
@@ -83,6 +84,27 @@ def cut(text: str, columns: int) -> str:
             break
         kept.append(char)
     return "".join(kept).rstrip() + ELLIPSIS
+
+
+def wrap(line: str, columns: int) -> list[str]:
+    """*line* in rows of at most *columns* columns, broken at blanks where there are any."""
+    rows = []
+    while len(row := _beginning(line, columns)) < len(line):
+        if line[len(row)] != " " and " " in row.strip():
+            row = row[: row.rindex(" ")]
+        rows.append(row.rstrip())
+        line = line[len(row) :].lstrip(" ")
+    return [*rows, line]
+
+
+def _beginning(text: str, columns: int) -> str:
+    """As much of *text* as fits, at least one character."""
+    used = 0
+    for index, (_, wide) in enumerate(_columns(text)):
+        used += wide
+        if used > columns and index:
+            return text[:index]
+    return text
 
 
 def pad(text: str, columns: int) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 
 from threadstore.cli.console import Console
 from threadstore.cli.context import Context
 from threadstore.cli.conversation import entries, turn_facts
 from threadstore.cli.reading import check_readable, readable, report_damage
 from threadstore.cli.resolve import ID_HELP, find_thread
-from threadstore.cli.text import one_line
+from threadstore.cli.text import clean, one_line, wrap
 from threadstore.history.turns import StoredTurn
 
 __all__ = ["configure", "print_turn", "run"]
@@ -72,7 +73,16 @@ def print_turn(console: Console, turn: StoredTurn) -> None:
     console.line("  ".join(part for part in ("turn", when, one_line(turn_facts(turn))) if part))
     for entry in entries(turn):
         label = entry.role
-        for line in entry.text.strip("\n").split("\n"):
+        for line in _rows(console, entry.text.strip("\n")):
             console.line(f"  {label:<{_ROLE_COLUMNS}}{line}".rstrip())
             label = ""
     console.line()
+
+
+def _rows(console: Console, text: str) -> Iterator[str]:
+    """The lines of a text; on a terminal no longer than the screen leaves room for."""
+    for line in clean(text).split("\n"):
+        if console.terminal:
+            yield from wrap(line.expandtabs(), max(console.screen - _ROLE_COLUMNS - 3, 20))
+        else:
+            yield line
