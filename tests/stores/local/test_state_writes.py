@@ -266,6 +266,6 @@ def test_a_transaction_is_all_or_nothing(db: StateDb) -> None:
 
 
 def test_text_that_sqlite_cannot_hold_does_not_stop_a_write(db: StateDb) -> None:
-    row = write(db, thread(), name="half \ud800 done", model="ü")
+    row = write(db, thread(), title="half \ud800 done", model="ü")
     assert row.title == "half ? done"
     assert row.model == "ü"
