@@ -27,7 +27,7 @@ _Marks = dict[str, str]
 _decode_marks: Final = msgspec.json.Decoder(_Marks).decode
 _TICK_NS: Final = 20_000_000
 """File times are that coarse at most (4 ms on Linux at 250 Hz, 10 ms at 100 Hz)."""
-_IN_USE: Final = 6
+_IN_USE: Final = 4
 _NAMES_KEY: Final = "seen_names"
 _ROWS_KEY: Final = "seen_rows"
 
