@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -10,16 +11,17 @@ from typing import Final
 from benchmarks.measure import Result, in_turn, seconds
 
 
-def _run(*arguments: str) -> Callable[[], float]:
-    command = [sys.executable, *arguments]
+def _run(*command: str) -> Callable[[], float]:
     return lambda: seconds(lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL))
+
+
+_SCRIPT: Final = os.path.join(os.path.dirname(sys.executable), "threadstore")
+_PASS: Final = _run(sys.executable, "-c", "pass")
 
 
 def help_text(_folder: str) -> Iterator[Result]:
     """``threadstore --help``."""
-    ours, limit = in_turn(
-        _run("-m", "threadstore", "--help"), _run("-c", "pass"), best=min, rounds=15
-    )
+    ours, limit = in_turn(_run(_SCRIPT, "--help"), _PASS, best=min, rounds=15)
     yield Result(
         name="threadstore --help / python -c pass",
         ours=ours,
@@ -32,7 +34,9 @@ def help_text(_folder: str) -> Iterator[Result]:
 
 def import_package(_folder: str) -> Iterator[Result]:
     """``import threadstore``, above the bare interpreter."""
-    ours, limit = in_turn(_run("-c", "import threadstore"), _run("-c", "pass"), best=min, rounds=15)
+    ours, limit = in_turn(
+        _run(sys.executable, "-c", "import threadstore"), _PASS, best=min, rounds=15
+    )
     yield Result(
         name="import threadstore - python -c pass / 60 ms",
         ours=max(ours - limit, 0.0),
