@@ -24,6 +24,7 @@ from threadstore.errors import Conflict, StoreUnavailable
 from threadstore.metadata import StoredThread
 from threadstore.queries import ThreadQuery
 from threadstore.stores.local.derive import EMPTY, Derived, derive
+from threadstore.stores.local.entry import Entry
 from threadstore.stores.local.index_db import IndexDb, IndexedFile
 from threadstore.stores.local.lineage import current_rollout, resolve_lineage
 from threadstore.stores.local.merge import adopt, merge, rebase, settle
@@ -48,17 +49,6 @@ MISSING: Final = "the file is missing"
 """``problem`` of a file that was there, and whose thread has a row or a name still."""
 _BATCH: Final = 64
 _log: Final = logging.getLogger(__name__)
-
-
-class _Entry(msgspec.Struct, frozen=True, gc=False):
-    """What is stored with a thread."""
-
-    derived: Derived
-    merged: StoredThread
-
-
-_encode: Final = msgspec.json.Encoder().encode
-_decode: Final = msgspec.json.Decoder(_Entry).decode
 
 
 class IndexSync:
@@ -269,9 +259,8 @@ class IndexSync:
 
     def _may_find_more(self, file: IndexedFile) -> bool:
         """Whether a file was not readable, or stands on one that was not there."""
-        data = self._index.derived(file.thread_id or "")
-        derived = _decode(data).derived if data is not None else None
-        return derived is not None and derived.path == file.path and derived.incomplete
+        entry = self._entry(file.thread_id or "")
+        return entry is not None and entry.derived.path == file.path and entry.derived.incomplete
 
     def _index_files(self, files: Iterable[RolloutFile]) -> None:
         read: list[Derived] = []
@@ -401,8 +390,7 @@ class IndexSync:
 
     def _index_thread(self, thread_id: str, file: RolloutFile) -> StoredThread | None:
         """Enter a thread whose file is *file*, reading that only if it has changed."""
-        data = self._index.derived(thread_id)
-        entry = _decode(data) if data is not None else None
+        entry = self._entry(thread_id)
         if entry is not None and entry.derived.describes(file) and not entry.derived.incomplete:
             derived = entry.derived
         else:
@@ -416,7 +404,7 @@ class IndexSync:
         return self._enter(derived, self._rows.row(thread_id), entry)
 
     def _enter(
-        self, derived: Derived, row: StateRow | None, entry: _Entry | None = None
+        self, derived: Derived, row: StateRow | None, entry: Entry | None = None
     ) -> StoredThread | None:
         assert derived.thread is not None
         thread_id = derived.thread.id
@@ -427,9 +415,7 @@ class IndexSync:
         ours = self._index.get(thread_id)
         if ours is None:
             return self._store(derived, merged, merged)
-        if entry is None:
-            data = self._index.derived(thread_id)
-            entry = _decode(data) if data is not None else None
+        entry = entry or self._entry(thread_id)
         if entry is None:
             return self._store(derived, merged, adopt(ours, merged))
         record = rebase(entry.merged, ours, merged)
@@ -448,8 +434,11 @@ class IndexSync:
         return merged
 
     def _store(self, derived: Derived, merged: StoredThread, record: StoredThread) -> StoredThread:
-        self._index.upsert(record, derived=_encode(_Entry(derived, merged)))
+        self._index.upsert(record, derived=Entry(derived, merged).pack())
         return record
+
+    def _entry(self, thread_id: str) -> Entry | None:
+        return Entry.unpack(self._index.derived(thread_id))
 
     def _merge_changed(self) -> None:
         """Merge the threads again whose row or name has changed."""
