@@ -1,4 +1,4 @@
-"""Codex's file locks, taken as Codex 0.169 takes them (first seen in 0.150.1)."""
+"""Codex's file locks, taken as Codex 0.169 takes them (first seen in 0.150.1).
 
 The right to write a thread is a ``flock`` on ``thread-writer-locks/<thread id>.lock``. That file
 goes when the lock is given back, so taking and giving back happen under a short ``flock`` on
