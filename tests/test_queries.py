@@ -162,3 +162,17 @@ def test_filters_look_at_the_thread_and_an_empty_list_matches_nothing() -> None:
 def test_a_search_ignores_letter_case_and_knows_no_wildcards(term: str, found: bool) -> None:
     thread = _thread(name="Zürich 100%", preview="hello")
     assert ThreadQuery(search_term=term).matches(thread) is found
+
+
+def test_lists_are_as_good_as_tuples() -> None:
+    given: Any = ["a", "b"]
+    query = ThreadQuery(cwds=given, sources=given, exclude_sources=given, model_providers=given)
+
+    expected = ("a", "b")
+    assert query.cwds == query.sources == query.exclude_sources == query.model_providers == expected
+    assert (
+        query.fingerprint()
+        == ThreadQuery(
+            cwds=expected, sources=expected, exclude_sources=expected, model_providers=expected
+        ).fingerprint()
+    )

@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import binascii
 import datetime as dt
+import functools
 import hashlib
 import os
 from enum import StrEnum
 from typing import Any, Final, Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from threadstore.clock import to_ms
 from threadstore.errors import InvalidRequest
@@ -100,6 +102,9 @@ class ThreadQuery(msgspec.Struct, frozen=True, kw_only=True):
             checked = msgspec.convert(msgspec.structs.asdict(self), _Shape)
         except msgspec.ValidationError as error:
             raise InvalidRequest(f"ThreadQuery: {error}") from error
+        for field in ("cwds", "model_providers", "sources", "exclude_sources"):
+            # Lists are welcome; kept as tuples, so that a query can be a key.
+            msgspec.structs.force_setattr(self, field, getattr(checked, field))
         if self.sort_key is not checked.sort_key:
             raise InvalidRequest("ThreadQuery: sort_key must be a SortKey")
         for parent in (self.parent_id, self.ancestor_id):
@@ -108,12 +113,7 @@ class ThreadQuery(msgspec.Struct, frozen=True, kw_only=True):
 
     def fingerprint(self) -> str:
         """Names order and filters, so that a cursor of another query is recognised."""
-        filters = {
-            field: value
-            for field, value in msgspec.structs.asdict(self).items()
-            if field not in ("limit", "cursor")
-        }
-        return hashlib.sha256(msgspec.json.encode(filters)).hexdigest()[:16]
+        return _fingerprint(self if self.cursor is None else replace(self, cursor=None))
 
     def matches(self, thread: StoredThread) -> bool:
         """Whether a thread passes the filters that need nothing but the thread itself.
@@ -137,6 +137,13 @@ class ThreadQuery(msgspec.Struct, frozen=True, kw_only=True):
         term = (self.search_term or "").casefold()
         texts = (thread.name, thread.title, thread.preview)
         return any(term in text.casefold() for text in texts if text)
+
+
+@functools.lru_cache(maxsize=64)
+def _fingerprint(query: ThreadQuery) -> str:
+    filters = msgspec.structs.asdict(query)
+    del filters["limit"], filters["cursor"]
+    return hashlib.sha256(msgspec.json.encode(filters)).hexdigest()[:16]
 
 
 class _Shape(msgspec.Struct, kw_only=True):

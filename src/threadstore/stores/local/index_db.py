@@ -75,7 +75,7 @@ class _Record(StoredThread, frozen=True, kw_only=True, gc=False, omit_defaults=T
     """A thread as it is stored: the defaults left out."""
 
 
-_NEVER: Final = (None, None)
+_NEVER: Final[tuple[None, Any]] = (None, None)
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder(StoredThread).decode
 
@@ -227,11 +227,12 @@ class IndexDb:
     def _threads(self, rows: list[tuple[Any, ...]]) -> tuple[StoredThread, ...]:
         """The threads of a page's rows. Decoding would take most of the time: what has been decoded
         once is used again while its digest is the same."""
-        decoded = self._decoded
-        stale = [row[1] for row in rows if decoded.get(row[1], _NEVER)[0] != row[2]]
-        if stale:
-            decoded = self._decode_again(stale)
-        return tuple([decoded[row[1]][1] for row in rows if row[1] in decoded])
+        decoded = self._decoded.get
+        known = [kept[1] for row in rows if (kept := decoded(row[1], _NEVER))[0] == row[2]]
+        if len(known) == len(rows):
+            return tuple(known)
+        again = self._decode_again([row[1] for row in rows if decoded(row[1], _NEVER)[0] != row[2]])
+        return tuple([again[row[1]][1] for row in rows if row[1] in again])
 
     def _decode_again(self, stale: list[str]) -> dict[str, tuple[int, StoredThread]]:
         places = ", ".join("?" * len(stale))
