@@ -366,20 +366,21 @@ def _check_fields(value: msgspec.Struct) -> None:
             continue
         try:
             checked = msgspec.convert(given, hint, builtin_types=(dt.datetime,))
-        except msgspec.ValidationError as error:
+            if isinstance(given, (dict, tuple)):
+                msgspec.json.encode(given)  # what is inside was not looked at
+        except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
             raise InvalidRequest(f"{cls.__name__}.{field}: {error}") from error
-        if isinstance(checked, msgspec.Struct) and checked is not given:
-            raise InvalidRequest(f"{cls.__name__}.{field}: expected {type(checked).__name__}")
+        if isinstance(checked, msgspec.Struct):
+            if checked is not given:
+                raise InvalidRequest(f"{cls.__name__}.{field}: expected {type(checked).__name__}")
+            _check_fields(checked)  # made in Python, too
 
 
 def _settled(hint: Any) -> frozenset[Any]:
     """The types of *hint* whose values need no closer look; patches are made on every append."""
     options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     return frozenset(
-        option
-        for option in options
-        if option in (str, type(None), UnsetType, dt.datetime)
-        or (isinstance(option, type) and issubclass(option, msgspec.Struct))
+        option for option in options if option in (str, int, type(None), UnsetType, dt.datetime)
     )
 
 

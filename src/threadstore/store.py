@@ -10,9 +10,9 @@ read by id, is in no list, and leaves no trace when the writer goes. *Position* 
 lines of a thread's log: the header that materialisation writes, every item, every damaged line and
 every line a store adds for its own metadata count.
 
-Ids are UUIDs in any spelling (:class:`InvalidRequest` if not). Every verb may raise
-:class:`StoreUnavailable`; no driver or operating-system error escapes. A verb that raises has
-changed nothing, unless its text says otherwise.
+Ids are UUIDs in any spelling; an argument of another type or form is :class:`InvalidRequest`.
+Every verb may raise :class:`StoreUnavailable`; no driver or operating-system error escapes. A verb
+that raises has changed nothing, unless its text says otherwise.
 """
 
 from __future__ import annotations
@@ -26,12 +26,48 @@ from typing import Literal, Self
 import msgspec
 
 from threadstore import paging
-from threadstore.errors import Unsupported
+from threadstore.errors import InvalidRequest, Unsupported
 from threadstore.history.items import DamagedLine, History, RolloutItem
 from threadstore.metadata import MetadataOrigin, NewThread, StoredThread, ThreadMetadataPatch
 from threadstore.queries import ItemPage, ThreadPage, ThreadQuery, TurnPage
 
-__all__ = ["AppendReceipt", "Capabilities", "Durability", "Finding", "ThreadStore"]
+__all__ = [
+    "AppendReceipt",
+    "Capabilities",
+    "Durability",
+    "Finding",
+    "ThreadStore",
+    "check_append",
+    "check_class",
+    "check_position",
+]
+
+
+def check_class(value: object, wanted: type) -> None:
+    """Refuse an argument that is no *wanted* (:class:`InvalidRequest`). What the contract's own
+    classes hold was checked when they were made."""
+    if not isinstance(value, wanted):
+        raise InvalidRequest(
+            f"expected {wanted.__name__}, not {type(value).__name__}",
+            hint=f"pass a {wanted.__name__}",
+        )
+
+
+def check_append(idempotency_key: object, expected_position: object) -> None:
+    """Refuse options of ``append_items`` of a wrong type (:class:`InvalidRequest`)."""
+    if idempotency_key is not None:
+        check_class(idempotency_key, str)
+    if expected_position is not None:
+        check_position(expected_position, "expected_position")
+
+
+def check_position(value: object, name: str) -> None:
+    """Refuse a position that is no whole number from 0 (:class:`InvalidRequest`)."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise InvalidRequest(
+            f"{name} must be a whole number from 0, not {value!r}",
+            hint="a position is a number of lines",
+        )
 
 
 class Durability(StrEnum):
@@ -160,7 +196,8 @@ class ThreadStore(abc.ABC):
 
         The same *idempotency_key* again on this thread: the first receipt again, nothing written.
         Another position than *expected_position*: :class:`Conflict`. Not live:
-        :class:`ThreadNotFound`. An item that is not JSON: :class:`InvalidRequest`.
+        :class:`ThreadNotFound`. An item that is not JSON: :class:`InvalidRequest`; only NaN and
+        infinity may become ``null``.
         """
 
     @abc.abstractmethod

@@ -9,14 +9,15 @@ from __future__ import annotations
 import codecs
 import json
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from threadstore.errors import CorruptHistory, InvalidRequest
 
-__all__ = ["DamagedLine", "History", "RolloutItem", "all_of_kinds", "encode_lines"]
+__all__ = ["DamagedLine", "History", "RolloutItem", "all_of_kinds", "check_items", "encode_lines"]
 
 
 class _Line(msgspec.Struct, gc=False, eq=False):
@@ -177,7 +178,8 @@ class RolloutItem(_Line, gc=False, eq=False):
         """
         if self.raw is not None and ordinal is not None:
             return _renumber(self.raw, timestamp, ordinal)
-        _check_types({type(self.type)})
+        if type(self.type) is not str:
+            raise InvalidRequest("the type of an item must be a string")
         number = msgspec.UNSET if ordinal is None else ordinal
         try:
             return _encode(_NewLine(timestamp, number, self.type, _stored(self)))
@@ -207,6 +209,12 @@ class RolloutItem(_Line, gc=False, eq=False):
 
 
 _decode: Final = msgspec.json.Decoder(RolloutItem).decode
+_FIELD_TYPES: Final[dict[str, tuple[Callable[[Any], Any], tuple[type, ...]]]] = {
+    "type": (attrgetter("type"), (str,)),
+    "timestamp": (attrgetter("timestamp"), (str, type(None))),
+    "ordinal": (attrgetter("ordinal"), (int, type(None))),
+    "raw": (_stored_raw, (bytes, type(None))),
+}
 
 
 def all_of_kinds(items: Sequence[RolloutItem], kind_type: str, kinds: frozenset[str]) -> bool:
@@ -226,6 +234,27 @@ def all_of_kinds(items: Sequence[RolloutItem], kind_type: str, kinds: frozenset[
         return False
 
 
+def check_items(items: object) -> None:
+    """Refuse what is no sequence of items with fields of the right types; payloads are not looked
+    at. Too slow for every append: for the cases where something is known to be wrong, and for
+    stores that need not be fast."""
+    if not isinstance(items, Sequence) or isinstance(items, (str, bytes)):
+        raise InvalidRequest(
+            f"items must be a sequence of RolloutItem, not {type(items).__name__}",
+            hint="pass a list",
+        )
+    for number, item in enumerate(items):
+        if not isinstance(item, RolloutItem):
+            raise InvalidRequest(
+                f"items[{number}] must be a RolloutItem, not {type(item).__name__}",
+                hint="RolloutItem.parse reads a line of JSON",
+            )
+        for field, (get, types) in _FIELD_TYPES.items():
+            if type(get(item)) not in types:
+                expected = " or ".join(wanted.__name__ for wanted in types)
+                raise InvalidRequest(f"items[{number}].{field} must be {expected}")
+
+
 def encode_lines(
     items: Sequence[RolloutItem], stamp: str, first_ordinal: int | None = None
 ) -> bytes:
@@ -233,12 +262,17 @@ def encode_lines(
 
     Items that were read keep their bytes, others without a timestamp get *stamp*. With
     *first_ordinal* (a paginated thread) the lines are numbered from there. Raises
-    :class:`InvalidRequest` if one of them is no line of JSON.
+    :class:`InvalidRequest` if one of them is no line of JSON. A float that JSON does not know
+    (NaN, infinity) becomes ``null``: looking for one would cost as much as writing the lines.
     """
     first: int | msgspec.UnsetType = msgspec.UNSET if first_ordinal is None else first_ordinal
+    if type(items) is not list and type(items) is not tuple:
+        check_items(items)
     lines: list[_NewLine | msgspec.Raw]
     try:
-        _check_types({type(item.type) for item in items})
+        for kind, timestamp in {(item.type, item.timestamp) for item in items}:  # mostly just one
+            if type(kind) is not str or not (timestamp is None or type(timestamp) is str):
+                check_items(items)
         if first is msgspec.UNSET and not any(map(_stored_raw, items)):
             lines = [
                 _NewLine(item.timestamp or stamp, first, item.type, _stored(item)) for item in items
@@ -249,6 +283,7 @@ def encode_lines(
     except InvalidRequest:
         raise
     except (AttributeError, TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
+        check_items(items)  # says which one, where the item itself is wrong
         raise InvalidRequest(f"one of the items is not JSON: {error}") from error
 
 
@@ -279,11 +314,6 @@ def _one_line(item: RolloutItem, stamp: str, number: int | msgspec.UnsetType) ->
     if number is msgspec.UNSET or item.ordinal == number:
         return item.raw
     return item.encode(item.timestamp or stamp, number)
-
-
-def _check_types(found: set[type]) -> None:
-    if not found <= {str}:
-        raise InvalidRequest("the type of an item must be a string")
 
 
 def _renumber(raw: bytes, timestamp: str, ordinal: int) -> bytes:

@@ -11,7 +11,7 @@ from threadstore.clock import Clock, SystemClock, from_ms, rfc3339_ms, to_ms
 from threadstore.config import MemoryStoreConfig
 from threadstore.errors import Conflict, InvalidRequest, StoreUnavailable, ThreadNotFound
 from threadstore.history.header import is_header_of, session_meta_item
-from threadstore.history.items import DamagedLine, RolloutItem
+from threadstore.history.items import DamagedLine, RolloutItem, check_items
 from threadstore.ids import new_thread_id, parse_thread_id
 from threadstore.metadata import (
     HistoryBase,
@@ -28,7 +28,15 @@ from threadstore.queries import (
     thread_cursor,
     thread_place,
 )
-from threadstore.store import AppendReceipt, Capabilities, Durability, ThreadStore
+from threadstore.store import (
+    AppendReceipt,
+    Capabilities,
+    Durability,
+    ThreadStore,
+    check_append,
+    check_class,
+    check_position,
+)
 from threadstore.version import VERSION
 
 __all__ = ["MemoryThreadStore"]
@@ -90,6 +98,7 @@ class MemoryThreadStore(ThreadStore):
 
     async def create_thread(self, new: NewThread) -> StoredThread:
         self._check_open()
+        check_class(new, NewThread)
         thread_id = parse_thread_id(new.id) if new.id is not None else new_thread_id()
         if thread_id in self._writers or thread_id in self._logs:
             raise Conflict(
@@ -123,6 +132,8 @@ class MemoryThreadStore(ThreadStore):
         expected_position: int | None = None,
     ) -> AppendReceipt:
         thread_id = self._parse(thread_id)
+        check_items(items)
+        check_append(idempotency_key, expected_position)
         writer = self._writer(thread_id)
         if idempotency_key is not None and idempotency_key in writer.receipts:
             return writer.receipts[idempotency_key]
@@ -158,10 +169,11 @@ class MemoryThreadStore(ThreadStore):
     async def iter_history(
         self, thread_id: str, *, after: int = 0, reverse: bool = False
     ) -> AsyncIterator[RolloutItem | DamagedLine]:
+        check_position(after, "after")
         log = self._existing(self._parse(thread_id))
         if not log.lines:
             return
-        start, end = max(after, 0), log.position
+        start, end = after, log.position
         for position in range(end, start, -1) if reverse else range(start + 1, end + 1):
             entry = _read_line(position, self._line(log, position))
             if entry is not None:
@@ -174,7 +186,8 @@ class MemoryThreadStore(ThreadStore):
 
     async def list_threads(self, query: ThreadQuery | None = None) -> ThreadPage:
         self._check_open()
-        query = query or ThreadQuery()
+        query = ThreadQuery() if query is None else query
+        check_class(query, ThreadQuery)
         place = thread_place(query)
         rows = sorted(
             ((query.sort_key.of(thread), thread.id, thread) for thread in self._select(query)),
@@ -198,6 +211,7 @@ class MemoryThreadStore(ThreadStore):
         include_archived: bool = False,
     ) -> StoredThread:
         thread_id = self._parse(thread_id)
+        check_class(patch, ThreadMetadataPatch)
         explicit = MetadataOrigin.of(origin) is MetadataOrigin.EXPLICIT
         log = self._existing(thread_id)
         if patch.is_empty():

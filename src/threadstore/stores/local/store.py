@@ -30,7 +30,16 @@ from threadstore.metadata import (
     thread_of,
 )
 from threadstore.queries import ThreadPage, ThreadQuery, resolve_cwd
-from threadstore.store import AppendReceipt, Capabilities, Durability, Finding, ThreadStore
+from threadstore.store import (
+    AppendReceipt,
+    Capabilities,
+    Durability,
+    Finding,
+    ThreadStore,
+    check_append,
+    check_class,
+    check_position,
+)
 from threadstore.stores.local.archiving import Archiver
 from threadstore.stores.local.home_config import read_home_config
 from threadstore.stores.local.index_db import IndexDb
@@ -126,6 +135,7 @@ class LocalThreadStore(ThreadStore):
 
     async def create_thread(self, new: NewThread) -> StoredThread:
         self._check_open()
+        check_class(new, NewThread)
         if new.history_base is not None:
             raise Unsupported("history_base", "this store copies history when it forks a thread")
         thread_id = new_thread_id() if new.id is None else parse_thread_id(new.id)
@@ -188,6 +198,8 @@ class LocalThreadStore(ThreadStore):
         expected_position: int | None = None,
     ) -> AppendReceipt:
         writer = self._writer(thread_id)
+        if idempotency_key is not None or expected_position is not None:
+            check_append(idempotency_key, expected_position)
         async with writer.turn:
             self._check_still_live(writer)
             if idempotency_key is not None and idempotency_key in writer.receipts:
@@ -243,6 +255,7 @@ class LocalThreadStore(ThreadStore):
         self, thread_id: str, *, after: int = 0, reverse: bool = False
     ) -> AsyncIterator[RolloutItem | DamagedLine]:
         thread_id = self._parse(thread_id)
+        check_position(after, "after")
         path = await self._log_path(thread_id)
         if path is None:
             return
@@ -305,7 +318,8 @@ class LocalThreadStore(ThreadStore):
 
     async def list_threads(self, query: ThreadQuery | None = None) -> ThreadPage:
         self._check_open()
-        query = query or ThreadQuery()
+        query = ThreadQuery() if query is None else query
+        check_class(query, ThreadQuery)
         if self._sync.due():
             await in_worker(self._sync.refresh)
         cwds = None if query.cwds is None else {resolve_cwd(cwd) for cwd in query.cwds}
@@ -320,6 +334,7 @@ class LocalThreadStore(ThreadStore):
         include_archived: bool = False,
     ) -> StoredThread:
         thread_id, origin = self._parse(thread_id), MetadataOrigin.of(origin)
+        check_class(patch, ThreadMetadataPatch)
         return await self._metadata.update(
             thread_id, patch, origin, include_archived=include_archived
         )

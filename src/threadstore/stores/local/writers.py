@@ -115,7 +115,10 @@ class Writers:
 
     def find(self, thread_id: str) -> LiveWriter | None:
         """The writer of a live thread."""
-        return self._live.get(thread_id)
+        try:
+            return self._live.get(thread_id)
+        except TypeError:  # no id at all
+            return None
 
     def get(self, thread_id: str) -> LiveWriter:
         """The writer; ThreadNotFound ("not live") without one."""

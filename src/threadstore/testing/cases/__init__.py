@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from threadstore.testing.cases.append import AppendTests
 from threadstore.testing.cases.archive import ArchiveTests
+from threadstore.testing.cases.arguments import ArgumentTests
 from threadstore.testing.cases.capabilities import CapabilityTests
 from threadstore.testing.cases.concurrency import ConcurrencyTests
 from threadstore.testing.cases.durability import DurabilityTests, SharingTests
@@ -20,6 +21,7 @@ __all__ = ["ThreadStoreTests"]
 class ThreadStoreTests(
     LifecycleTests,
     AppendTests,
+    ArgumentTests,
     HistoryTests,
     ForkTests,
     TurnTests,
