@@ -352,3 +352,30 @@ async def test_an_empty_patch_reads(store: FaultyStore, clock: ManualClock) -> N
     assert stored.id == live.id
     assert live.position == 0
     assert store.writes == []
+
+
+async def test_a_wrong_argument_is_refused_before_anything_is_written(
+    store: FaultyStore, clock: ManualClock
+) -> None:
+    live = await create(store, clock)
+    wrong: list[Any] = [("nobody", "name"), (MetadataOrigin.EXPLICIT, {"name": "n"})]
+    for origin, said in wrong:
+        patch = ThreadMetadataPatch(name="n") if said == "name" else said
+        with pytest.raises(InvalidRequest):
+            await live.update_metadata(patch, origin)
+    items: list[Any] = [None, [{"type": "event_msg"}], [None], [RolloutItem("x", 1), 5], 5]
+    for some in items:
+        with pytest.raises(InvalidRequest):
+            await live.append_items(some)
+    broken: Any = {"cwd": "/repo"}
+    with pytest.raises(InvalidRequest):
+        await LiveThread.create(store, broken)
+    assert store.writes == []
+    assert (await live.load_history()).items == ()
+
+
+async def test_the_word_for_an_origin_will_do(store: FaultyStore, clock: ManualClock) -> None:
+    live = await create(store, clock)
+    word: Any = "explicit"
+    assert (await live.update_metadata(ThreadMetadataPatch(name="n"), word)).name == "n"
+    assert [origin for origin, _ in store.writes][-1] is MetadataOrigin.EXPLICIT

@@ -17,7 +17,7 @@ from threadstore.errors import (
     ThreadStoreError,
 )
 from threadstore.history.facts import FactObserver
-from threadstore.history.items import History, RolloutItem
+from threadstore.history.items import History, RolloutItem, check_items
 from threadstore.history.policy import canonical
 from threadstore.live._git import collect_git_info
 from threadstore.live._metadata_sync import ThreadMetadataSync
@@ -28,7 +28,7 @@ from threadstore.metadata import (
     StoredThread,
     ThreadMetadataPatch,
 )
-from threadstore.store import AppendReceipt, ThreadStore
+from threadstore.store import AppendReceipt, ThreadStore, check_class
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
@@ -86,6 +86,7 @@ class LiveThread:
         ``new.git`` from the working directory if it is not given. If anything fails, or the caller
         is cancelled, no writer stays open.
         """
+        check_class(new, NewThread)
         if probe_git and new.git is None and new.cwd:
             git = await collect_git_info(new.cwd)
             new = new if git is None else msgspec.structs.replace(new, git=git)
@@ -188,7 +189,7 @@ class LiveThread:
         async with self._lock:
             if self._closed or self._unsettled is not None:
                 await self._settle()
-            kept = items if verbatim else canonical(items, self._mode)
+            kept = items if verbatim else _canonical(items, self._mode)
             if not kept:
                 return AppendReceipt(position=self._position)
             self._unsettled = kept
@@ -238,6 +239,8 @@ class LiveThread:
         self, patch: ThreadMetadataPatch, origin: MetadataOrigin = MetadataOrigin.EXPLICIT
     ) -> StoredThread:
         """Apply *patch* after everything pending, so that what was said last wins."""
+        check_class(patch, ThreadMetadataPatch)
+        origin = MetadataOrigin.of(origin)
         async with self._lock:
             await self._settle()
             if patch.is_empty():
@@ -346,7 +349,7 @@ class LiveThread:
         return True
 
     async def _inherit(self, items: Sequence[RolloutItem]) -> None:
-        kept = canonical(items, self._mode)
+        kept = _canonical(items, self._mode)
         if not kept:
             return
         receipt = await self._store.append_items(self.id, kept)
@@ -379,6 +382,14 @@ async def _open_writer(
     if cancelled is not None:
         raise cancelled
     return stored
+
+
+def _canonical(items: Sequence[RolloutItem], mode: HistoryMode) -> list[RolloutItem]:
+    try:
+        return canonical(items, mode)
+    except (AttributeError, TypeError):
+        check_items(items)
+        raise
 
 
 async def _position(store: ThreadStore, thread_id: str) -> int:
