@@ -349,7 +349,8 @@ class ThreadStore(abc.ABC):
         """Delete a thread and the threads it spawned, all or nothing; the ids, root first.
 
         Raises :class:`ThreadNotFound`, :class:`Conflict` if one of them is live or a fork outside
-        them stands on the history of one.
+        them stands on the history of one. :class:`StoreUnavailable` may come after the end, too:
+        the threads are gone, and it names what is left on the disk.
         """
 
     async def inspect(self, *, fix: bool = False) -> tuple[Finding, ...]:

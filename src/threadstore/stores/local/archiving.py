@@ -1,21 +1,29 @@
-"""Archive, unarchive and delete: all or nothing over files, rows and index."""
+"""Archive, unarchive and delete: all or nothing over files, rows and index.
+
+Files that are to go step aside first, under a name that nobody reads, and go for good only when
+everything else is done. A crash in between leaves them there, for ``doctor`` to report.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from typing import Final
 
 import msgspec
 
-from threadstore.errors import InvalidRequest
+from threadstore.errors import InvalidRequest, StoreUnavailable
 from threadstore.metadata import StoredThread
 from threadstore.stores.local import name_index
+from threadstore.stores.local.copies import forms, without_copies
 from threadstore.stores.local.index_db import IndexDb
 from threadstore.stores.local.locks import WriterLock, check_unused
 from threadstore.stores.local.paths import (
+    ASIDE,
     Home,
     RolloutFile,
     active_path,
@@ -24,13 +32,14 @@ from threadstore.stores.local.paths import (
     make_folders,
     plain_path,
     stat_rollout,
+    sync_folder,
     unavailable,
 )
 from threadstore.stores.local.state_db import ArchiveChange, StateDb
 
-__all__ = ["Archiver"]
+__all__ = ["Archiver", "move_back"]
 
-_DELETED_SUFFIX = ".deleted.tmp"
+_log: Final = logging.getLogger(__name__)
 
 
 class _Move(msgspec.Struct, frozen=True):
@@ -38,6 +47,11 @@ class _Move(msgspec.Struct, frozen=True):
 
     old: str
     new: str
+
+    @property
+    def is_aside(self) -> bool:
+        """Whether the file is to go for good in the end."""
+        return self.new.endswith(ASIDE)
 
 
 class Archiver:
@@ -70,20 +84,18 @@ class Archiver:
         target: Callable[[str], str],
     ) -> None:
         archived = archived_at is not None
+        moves: list[_Move] = []
+        changes = []
         with self._locked(threads) as files:
-            moves = [
-                _Move(file.actual_path, target(file.actual_path))
-                for owned in files.values()
-                for file in owned
-                if file.archived is not archived
-            ]
-            changes = [
-                ArchiveChange(thread.id, target(thread.rollout_path or ""), archived_at)
-                for thread in threads
-            ]
+            for thread in threads:
+                planned, path = _plan(thread, files[thread.id], target, archived=archived)
+                moves += planned
+                changes.append(ArchiveChange(thread.id, path, archived_at))
             with _moved(moves), self._row_transaction() as state:
                 if state is not None:
                     state.set_archived(changes)
+            for error in _remove_aside(moves):
+                _log.warning("a copy of an archived or unarchived thread is left: %s", error)
         with self._following(), self._index.transaction():
             for thread, change in zip(threads, changes, strict=True):
                 self._index.upsert(
@@ -95,23 +107,24 @@ class Archiver:
     def delete(self, threads: Sequence[StoredThread]) -> None:
         """Remove their files, rows, names and index entries.
 
-        The files step aside first and go for good only when everything else is gone, so that a
-        failure on the way brings all of them back.
+        A failure on the way brings all of them back. Raises StoreUnavailable also if all of it is
+        done but for a file that stepped aside and cannot be removed.
         """
         ids = [thread.id for thread in threads]
         with self._locked(threads) as files:
-            doomed = [file.actual_path for owned in files.values() for file in owned]
-            aside = [_Move(path, path + _DELETED_SUFFIX) for path in doomed]
+            doomed = [form for owned in files.values() for file in owned for form in forms(file)]
+            aside = [_Move(path, path + ASIDE) for path in doomed]
             with _moved(aside), self._row_transaction() as state:
                 if state is not None:
                     state.delete(ids)
                 name_index.remove(self._home, ids)
-            for move in aside:
-                os.unlink(move.new)
+            failed = _remove_aside(aside)
         with self._following(), self._index.transaction():
             self._index.remove(ids)
             for path in doomed:
                 self._index.forget_file(plain_path(path))
+        for error in failed:
+            raise error
 
     @contextlib.contextmanager
     def _row_transaction(self) -> Iterator[StateDb | None]:
@@ -146,6 +159,26 @@ class Archiver:
         return list(known.values())
 
 
+def _plan(
+    thread: StoredThread,
+    files: Sequence[RolloutFile],
+    target: Callable[[str], str],
+    *,
+    archived: bool,
+) -> tuple[list[_Move], str]:
+    """What to move so that a thread is *archived* or not, and where its file will be."""
+    kept, spare = without_copies(files, thread)
+    moves = [_Move(path, path + ASIDE) for path in spare]
+    path = thread.rollout_path or ""
+    place = target(path)
+    for file in kept:
+        if file.archived is not archived:
+            moves += (_Move(form, target(form)) for form in forms(file))
+        elif os.path.basename(file.path) == os.path.basename(path):
+            place = file.path
+    return moves, place
+
+
 @contextlib.contextmanager
 def _moved(moves: Sequence[_Move]) -> Iterator[None]:
     """Files moved, durably; moved back if the body fails."""
@@ -156,9 +189,13 @@ def _moved(moves: Sequence[_Move]) -> Iterator[None]:
             done.append(move)
         _sync_folders({os.path.dirname(path) for move in moves for path in (move.old, move.new)})
         yield
-    except BaseException:
-        for move in reversed(done):
-            os.rename(move.new, move.old)
+    except BaseException as error:
+        stuck = [failure for move in reversed(done) if (failure := _undo(move)) is not None]
+        if stuck and isinstance(error, Exception):
+            raise StoreUnavailable(
+                f"{error}; and on the way back: {'; '.join(stuck)}",
+                hint="run `threadstore doctor` once the disk works again",
+            ) from error
         raise
 
 
@@ -166,7 +203,7 @@ def _move(move: _Move) -> None:
     if os.path.lexists(move.new):
         raise InvalidRequest(
             f"cannot move {move.old}: {move.new} exists",
-            hint="two copies of one thread; run `threadstore doctor`",
+            hint="run `threadstore doctor`, or move one of the two out of the home",
         )
     try:
         make_folders(os.path.dirname(move.new))
@@ -175,12 +212,42 @@ def _move(move: _Move) -> None:
         raise unavailable(error, f"cannot move {move.old}") from error
 
 
-def _sync_folders(folders: set[str]) -> None:
+def _undo(move: _Move) -> str | None:
+    """Move a file back; why not, if that fails."""
+    try:
+        os.rename(move.new, move.old)
+    except OSError as error:
+        return str(unavailable(error, f"cannot move {move.new} back to {move.old}"))
+    return None
+
+
+def _sync_folders(folders: Iterable[str]) -> None:
     for folder in folders:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            os.fsync(descriptor)
+            sync_folder(folder)
         except OSError as error:
             raise unavailable(error, f"cannot flush {folder}") from error
-        finally:
-            os.close(descriptor)
+
+
+def _remove_aside(moves: Sequence[_Move]) -> list[StoreUnavailable]:
+    """Remove the files that stepped aside, all that can be; what failed."""
+    failed = []
+    for move in moves:
+        if move.is_aside:
+            try:
+                os.unlink(move.new)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                failed.append(unavailable(error, f"all is done, but cannot remove {move.new}"))
+    return failed
+
+
+def move_back(home: Home, thread_id: str, aside: str) -> None:
+    """Give a file that stepped aside its name back, durably; never over another one.
+
+    Raises Conflict if somebody works on the thread, InvalidRequest if its name is taken.
+    """
+    with WriterLock.acquire(home, thread_id):
+        _move(_Move(aside, aside.removesuffix(ASIDE)))
+        _sync_folders([os.path.dirname(aside)])

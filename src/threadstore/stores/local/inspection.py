@@ -7,27 +7,22 @@ entry, a newline, a corrected path. What is there is never changed or removed.
 from __future__ import annotations
 
 import contextlib
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Final
+from collections.abc import Iterable, Iterator
 
-from threadstore.errors import StoreUnavailable
 from threadstore.metadata import StoredThread
 from threadstore.store import Finding
 from threadstore.stores.local.index_db import IndexDb, IndexedFile
+from threadstore.stores.local.inspect_leftovers import inspect_leftovers
 from threadstore.stores.local.inspect_names import inspect_names
 from threadstore.stores.local.inspect_rollouts import inspect_rollout
 from threadstore.stores.local.inspect_rows import inspect_database, inspect_rows
 from threadstore.stores.local.lineage import resolve_lineage
-from threadstore.stores.local.locks import writer_holder
 from threadstore.stores.local.paths import Home, find_rollout, scan
 from threadstore.stores.local.report import Report
 from threadstore.stores.local.state_db import StateDb
 from threadstore.stores.local.sync import IndexSync
 
 __all__ = ["inspect"]
-
-_TEMPORARY: Final = ".tmp"
 
 
 def inspect(
@@ -56,7 +51,7 @@ def inspect(
             row_ids = inspect_rows(looked, state, threads, report)
     inspect_names(home, threads, row_ids, sync.clock, report)
     _inspect_index(index, threads, sync, report)
-    _inspect_leftovers(home, report)
+    inspect_leftovers(home, row_ids, report)
     if fix and state is not None:
         state.open()
     findings = report.finish()
@@ -148,33 +143,3 @@ def _inspect_index(
             fix="bring it up to date",
             repair=lambda: [sync.refresh_thread(thread_id) for thread_id in missing | extra],
         )
-
-
-def _inspect_leftovers(home: Home, report: Report) -> None:
-    for folder, names in _folders(home):
-        for name in names:
-            if name.endswith(_TEMPORARY):
-                reason = "left behind by a program that was interrupted"
-                report.add("info", "leftover_file", f"{folder}/{name}", reason)
-    try:
-        locks = sorted(os.listdir(home.lock_folder))
-    except OSError:
-        return
-    for name in locks:
-        thread_id = name.removesuffix(".lock")
-        if name.startswith(".") or thread_id == name:
-            continue
-        try:
-            held = writer_holder(home, thread_id) is not None
-        except StoreUnavailable:
-            continue
-        if not held:
-            reason = "left behind by a program that was killed; it is free and harms nobody"
-            path = f"{home.lock_folder}/{name}"
-            report.add("info", "leftover_lock", path, reason, thread_id=thread_id)
-
-
-def _folders(home: Home) -> Iterator[tuple[str, Sequence[str]]]:
-    for root in (home.sessions, home.archived):
-        for folder, _, names in os.walk(root):
-            yield folder, sorted(names)

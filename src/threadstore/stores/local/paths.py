@@ -17,6 +17,7 @@ from threadstore.errors import InvalidRequest, StoreUnavailable
 from threadstore.ids import parse_thread_id
 
 __all__ = [
+    "ASIDE",
     "Home",
     "OnError",
     "RolloutFile",
@@ -40,6 +41,8 @@ __all__ = [
     "unavailable",
 ]
 
+ASIDE: Final = ".deleted.tmp"
+"""What the name of a file ends in that has stepped aside and will be removed."""
 OnError: TypeAlias = Callable[[str, OSError], None]
 """Is told the folder or file that cannot be read, and why."""
 
