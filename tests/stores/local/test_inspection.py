@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.stores.local.homes import START, header
+from tests.stores.local.homes import START, encode, header
 from tests.stores.local.test_sync import Watched
 
 from threadstore.history.items import RolloutItem
 from threadstore.ids import new_thread_id
 from threadstore.store import Finding
+from threadstore.stores.local.compression import zstd
 from threadstore.stores.local.inspection import inspect
 from threadstore.stores.local.locks import WriterLock
 from threadstore.testing import items
@@ -153,7 +154,8 @@ def test_old_lines_are_found(home: Doctor) -> None:
 
 def test_an_empty_file_is_found(home: Doctor) -> None:
     home.write(b"", new_thread_id())
-    assert home.codes() == ["empty_file", "no_thread"]
+    assert home.codes() == ["empty_file"]
+    assert home.listed() == {}
 
 
 def test_a_file_without_any_id_is_found(home: Doctor) -> None:
@@ -168,9 +170,32 @@ def test_an_odd_place_is_found(home: Doctor) -> None:
     assert home.codes() == ["odd_place"]
 
 
-def test_corrupt_compression_is_found(home: Doctor) -> None:
-    home.write(b"not zstandard", path=home.path(new_thread_id()) + ".zst")
-    assert "corrupt_compression" in home.codes()
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "0 bytes"),
+        (b"not zstandard", "damaged"),
+        (zstd.compress(b"x" * 500)[:-4], "too early"),
+    ],
+)
+def test_corrupt_compression_is_found(home: Doctor, content: bytes, reason: str) -> None:
+    thread_id = new_thread_id()
+    home.write(content, path=home.path(thread_id) + ".zst")
+    finding = home.only()
+    assert (finding.code, finding.severity) == ("corrupt_compression", "error")
+    assert reason in finding.reason
+    assert "nothing of it can be read" in finding.reason
+    assert home.listed().keys() == {thread_id}
+
+
+def test_a_compressed_file_says_how_far_it_can_be_read(home: Doctor) -> None:
+    thread_id = new_thread_id()
+    log = encode([header(thread_id), *items.turn("t", "x")])
+    frames = zstd.compress(log) + zstd.compress(b"lost")[:-2]
+    home.write(frames, path=home.path(thread_id) + ".zst")
+    finding = home.only()
+    assert finding.code == "corrupt_compression"
+    assert f"line {log.count(bytes([10]))} only" in finding.reason
 
 
 def test_a_compressed_twin_is_found(home: Doctor) -> None:

@@ -51,10 +51,10 @@ def inspect_rollout(home: Home, file: RolloutFile, report: Report) -> None:
     try:
         with Log.open(file.actual_path) as log:
             for part, terminated in split_lines(log.chunks()):
+                lines.damage = log.damage
                 for line in part:
                     lines.look(line, terminated=terminated)
-            if log.damage is not None:
-                lines.add("error", "corrupt_compression", log.damage)
+            lines.damage = log.damage
     except FileNotFoundError:
         return
     except OSError as error:
@@ -89,6 +89,7 @@ class _Lines:
         self.file = file
         self.report = report
         self.thread_id = file.name.thread_id if file.name else None
+        self.damage: str | None = None
         self.position = 0
         self.items = 0
         self.damaged = 0
@@ -108,12 +109,14 @@ class _Lines:
             reason = "begins with a byte order mark: Codex cannot read the header and hides it"
             self.add("warning", "byte_order_mark", reason)
         entry = parse_line(line, self.position, terminated=terminated)
-        if isinstance(entry, DamagedLine):
+        if isinstance(entry, DamagedLine) and self.damage is not None and not terminated:
+            self.position -= 1  # torn by the damage, which is reported as what it is
+        elif isinstance(entry, DamagedLine):
             self._damaged(entry, terminated=terminated)
         elif entry is not None:
             self.items += 1
             self._item(entry)
-            if not terminated:
+            if not terminated and self.damage is None:
                 self._unterminated("the last line is whole but does not end in a newline")
 
     def _damaged(self, entry: DamagedLine, *, terminated: bool) -> None:
@@ -122,6 +125,14 @@ class _Lines:
             self._unterminated(f"line {entry.position}: {entry.reason}", code="torn_tail")
         elif self.damaged <= _MAX_LINES:
             self.add("error", "damaged_line", f"line {entry.position}: {entry.reason}")
+
+    def _compression(self, damage: str) -> None:
+        if not self.file.size:
+            damage = "0 bytes, which is no compressed data"
+        rest = f"can be read up to line {self.position} only"
+        if not self.position:
+            rest = "nothing of it can be read: what lists show is its file name, name and row"
+        self.add("error", "corrupt_compression", f"{damage}; {rest}")
 
     def _unterminated(self, reason: str, *, code: str = "no_final_newline") -> None:
         glued = "Codex up to 0.144 would glue its next line to it and lose both"
@@ -179,9 +190,13 @@ class _Lines:
         if self.damaged > _MAX_LINES:
             more = self.damaged - _MAX_LINES
             self.add("error", "damaged_line", f"{more} more damaged lines")
-        if not self.items and not self.damaged:
-            self.add("warning", "empty_file", "holds no line, so there is no thread in it")
-        elif not self.header_seen:
+        if self.damage is not None:
+            self._compression(self.damage)
+        nothing = not self.items and not self.damaged
+        if nothing and self.damage is None:
+            reason = "holds no line; only a row can make a thread of it"
+            self.add("warning", "empty_file", reason)
+        elif not nothing and not self.header_seen:
             reason = "no header can be read: what it said is taken from the file name and the row"
             self.add("error", "no_header", reason)
         if self.not_utf8:

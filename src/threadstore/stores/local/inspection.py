@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from threadstore.metadata import StoredThread
 from threadstore.store import Finding
+from threadstore.stores.local.derive import EMPTY
 from threadstore.stores.local.index_db import IndexDb, IndexedFile
 from threadstore.stores.local.inspect_leftovers import inspect_leftovers
 from threadstore.stores.local.inspect_names import inspect_names
@@ -97,7 +98,8 @@ def _inspect_owners(
             continue  # it came or went while we looked
         thread = threads.get(file.thread_id) if file.thread_id is not None else None
         if thread is None:
-            report.add("error", "no_thread", path, file.problem or "belongs to no thread")
+            if file.problem != EMPTY:  # that was said already
+                report.add("error", "no_thread", path, file.problem or "belongs to no thread")
             continue
         if thread.rollout_path == path:
             if file.problem is not None and "inherited" in file.problem:
