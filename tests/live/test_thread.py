@@ -364,6 +364,7 @@ async def test_a_wrong_argument_is_refused_before_anything_is_written(
         with pytest.raises(InvalidRequest):
             await live.update_metadata(patch, origin)
     items: list[Any] = [None, [{"type": "event_msg"}], [None], [RolloutItem("x", 1), 5], 5]
+    items += [(agent_message(text) for text in "ab"), {agent_message("x")}]
     for some in items:
         with pytest.raises(InvalidRequest):
             await live.append_items(some)

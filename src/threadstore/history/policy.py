@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from threadstore.history.items import RolloutItem, all_of_kinds
+from threadstore.history.items import RolloutItem, all_of_kinds, check_items
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -112,11 +112,17 @@ def canonical(items: Sequence[RolloutItem], mode: HistoryMode) -> list[RolloutIt
     """The items that persist, in order, as they are stored. Empty: there is nothing to append.
 
     Long outputs in ``item_completed`` lines of a paginated thread lose their middle; every other
-    item is passed on untouched.
+    item is passed on untouched. Raises :class:`InvalidRequest` if *items* are no sequence of items.
     """
-    if all_of_kinds(items, "response_item", _RESPONSE_ITEMS):
-        return list(items)  # most batches
-    kept = [item for item in items if persists(item, mode)]
+    if type(items) is not list and type(items) is not tuple:
+        check_items(items)
+    try:
+        if all_of_kinds(items, "response_item", _RESPONSE_ITEMS):
+            return list(items)  # most batches
+        kept = [item for item in items if persists(item, mode)]
+    except (AttributeError, TypeError):
+        check_items(items)
+        raise
     return [_bounded(item) for item in kept] if mode == "paginated" else kept
 
 

@@ -17,7 +17,7 @@ from threadstore.errors import (
     ThreadStoreError,
 )
 from threadstore.history.facts import FactObserver
-from threadstore.history.items import History, RolloutItem, check_items
+from threadstore.history.items import History, RolloutItem
 from threadstore.history.policy import canonical
 from threadstore.live._git import collect_git_info
 from threadstore.live._metadata_sync import ThreadMetadataSync
@@ -189,7 +189,7 @@ class LiveThread:
         async with self._lock:
             if self._closed or self._unsettled is not None:
                 await self._settle()
-            kept = items if verbatim else _canonical(items, self._mode)
+            kept = items if verbatim else canonical(items, self._mode)
             if not kept:
                 return AppendReceipt(position=self._position)
             self._unsettled = kept
@@ -349,7 +349,7 @@ class LiveThread:
         return True
 
     async def _inherit(self, items: Sequence[RolloutItem]) -> None:
-        kept = _canonical(items, self._mode)
+        kept = canonical(items, self._mode)
         if not kept:
             return
         receipt = await self._store.append_items(self.id, kept)
@@ -382,14 +382,6 @@ async def _open_writer(
     if cancelled is not None:
         raise cancelled
     return stored
-
-
-def _canonical(items: Sequence[RolloutItem], mode: HistoryMode) -> list[RolloutItem]:
-    try:
-        return canonical(items, mode)
-    except (AttributeError, TypeError):
-        check_items(items)
-        raise
 
 
 async def _position(store: ThreadStore, thread_id: str) -> int:
