@@ -454,3 +454,18 @@ async def test_usage_of_a_child_stays_its_own(manager: ThreadManager) -> None:
 
     assert (await parent.read()).token_usage == usage
     assert (await child.read()).token_usage is None
+
+
+async def test_wrong_arguments_are_refused(manager: ThreadManager, clock: ManualClock) -> None:
+    thread_id = (await record_thread(manager.store, clock)).id
+    wrong: Any = {"cwd": "/repo"}
+    for call in (
+        manager.create(wrong),
+        manager.create(wrong, ephemeral=True),
+        manager.fork(thread_id, wrong),
+        manager.update_thread_metadata(thread_id, wrong),
+        manager.list_threads(wrong),
+    ):
+        with pytest.raises(InvalidRequest):
+            await call
+    assert manager.loaded() == ()

@@ -15,8 +15,9 @@ from threadstore.ids import new_thread_id, parse_thread_id
 from threadstore.live._fork import ForkPoint, fork_thread
 from threadstore.live.ephemeral import EphemeralThread
 from threadstore.live.thread import LiveThread
-from threadstore.metadata import MetadataOrigin, thread_of
+from threadstore.metadata import MetadataOrigin, NewThread, ThreadMetadataPatch, thread_of
 from threadstore.queries import ThreadQuery
+from threadstore.store import check_class
 from threadstore.version import VERSION
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from threadstore.history.items import RolloutItem
-    from threadstore.metadata import NewThread, StoredThread, ThreadMetadataPatch
+    from threadstore.metadata import StoredThread
     from threadstore.queries import ThreadPage
     from threadstore.store import ThreadStore
 
@@ -86,6 +87,7 @@ class ThreadManager:
         *inherited* items come from the parent and imply nothing for the child's metadata. An
         *ephemeral* thread is known to this manager only and never reaches the store.
         """
+        check_class(new, NewThread)
         thread_id = new_thread_id() if new.id is None else parse_thread_id(new.id)
         new = msgspec.structs.replace(new, id=thread_id)
         async with self._turn(thread_id):
@@ -136,6 +138,8 @@ class ThreadManager:
         """
         thread_id = parse_thread_id(thread_id)
         self._refuse_ephemeral(thread_id, "forked")
+        if new is not None:
+            check_class(new, NewThread)
         new_id = new_thread_id() if new is None or new.id is None else parse_thread_id(new.id)
         async with self._turn(new_id):
             self._check_open()
@@ -183,6 +187,7 @@ class ThreadManager:
         an ephemeral thread.
         """
         thread_id = parse_thread_id(thread_id)
+        check_class(patch, ThreadMetadataPatch)
         async with AsyncExitStack() as turns:
             if any(field in patch.present() for field in _LIST_STATE):
                 await turns.enter_async_context(self._list_state)
