@@ -150,7 +150,6 @@ class ArgumentTests(Cases):
             *({"idempotency_key": key} for key in (5, b"key", ["key"], object())),
             *({"expected_position": place} for place in _NO_POSITIONS if place is not None),
         ],
-        ids=str,
     )
     async def test_options_of_an_append_are_what_they_should_be(
         self, store: ThreadStore, harness: StoreHarness, options: Any
