@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
+import contextlib
 from typing import TYPE_CHECKING
 
+import apsw
 import pytest
 from tests.codex.app_server import AppServer, write_config
 from tests.codex.comparing import EVERYTHING, differences, facts, our_turns, told
@@ -133,8 +134,6 @@ def check_lists(server: AppServer, threads: dict[str, StoredThread]) -> None:
 
 def codex_memory_modes(home: Path) -> dict[str, str]:
     """The memory modes in Codex's own table, which no method of its server answers."""
-    connection = sqlite3.connect(home / "state_5.sqlite")
-    try:
-        return dict(connection.execute("SELECT id, memory_mode FROM threads").fetchall())
-    finally:
-        connection.close()
+    connection = apsw.Connection(str(home / "state_5.sqlite"), flags=apsw.SQLITE_OPEN_READONLY)
+    with contextlib.closing(connection):
+        return dict(list(connection.execute("SELECT id, memory_mode FROM threads")))

@@ -6,11 +6,11 @@ import glob
 import json
 import os
 import shutil
-import sqlite3
 from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import asynccontextmanager, closing
 from typing import Any, Final, Literal, TypeVar
 
+import apsw
 import msgspec
 
 from threadstore.config import LocalStoreConfig
@@ -228,8 +228,10 @@ class LocalHarness(StoreHarness):
         path = os.path.join(self.home, name)
         if not os.path.exists(path):
             return []
-        with closing(sqlite3.connect(path)) as connection:
-            return connection.execute(sql, values).fetchall()
+        # The same SQLite as the store's: two copies of the library in one process drop each other's
+        # locks on a file, and what was committed is lost.
+        with closing(apsw.Connection(path)) as connection:
+            return list(connection.execute(sql, values))
 
 
 class _LosesDatabases(ThreadStoreWrapper):

@@ -287,7 +287,8 @@ class ThreadStoreMachine(RuleBasedStateMachine):
     def _check_gone(self, thread_id: str) -> None:
         """Nothing is left of a thread, except that threads which it spawned name their parent."""
         if all(thread.parent != thread_id for thread in self.model.values()):
-            assert self.harness.traces(thread_id) == []
+            traces = self.harness.traces(thread_id)
+            assert not traces, traces
 
     # Time and restarts
 

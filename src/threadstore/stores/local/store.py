@@ -381,8 +381,8 @@ class LocalThreadStore(ThreadStore):
                 raise ThreadNotFound(thread_id)
             if not wanted(threads[0]):
                 raise InvalidRequest(f"{refusal}: {thread_id}")
-            self._writers.check_none_live(ids)
             family = [thread for thread in threads if wanted(thread)]
+            self._writers.check_none_live(thread.id for thread in family)
             await in_worker(lambda: work(family))
             with self._sync.following():
                 await in_worker(self._sync.refresh)

@@ -165,6 +165,19 @@ class ArchiveTests(Cases):
         assert set(await listed(store)) == {child, grandchild}
         assert set(await store.unarchive_thread(root)) == {root, other}
 
+    async def test_a_live_descendant_does_not_keep_a_thread_in_the_archive(
+        self, store: ThreadStore
+    ) -> None:
+        root = await empty_thread(store)
+        await store.archive_thread(root.id)
+        source = spawned_by(root.id)
+        child = await store.create_thread(
+            NewThread(cwd="/repo", source=source, parent_thread_id=root.id)
+        )
+        await store.persist_thread(child.id)
+        assert await store.unarchive_thread(root.id) == (root.id,)
+        await store.shutdown_thread(child.id)
+
     async def test_a_live_descendant_keeps_the_whole_family(
         self, store: ThreadStore, harness: StoreHarness
     ) -> None:
