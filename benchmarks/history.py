@@ -54,16 +54,21 @@ def load(home: str) -> Iterator[Result]:
     )
 
 
+# The peak of this process alone: what getrusage says is inherited from whoever started it.
 _STREAM: Final = """
-import asyncio, resource, sys
+import asyncio, re, sys
 from threadstore import open_store
 
+def peak():
+    with open("/proc/self/status") as file:
+        return int(re.search(r"VmHWM:\\s+(\\d+)", file.read())[1])
+
 async def main():
-    start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = peak()
     async with open_store("local:" + sys.argv[1]) as store:
         async for entry in store.iter_history(sys.argv[2]):
             pass
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - start)
+        print(peak() - start)
 
 asyncio.run(main())
 """

@@ -150,6 +150,11 @@ class IndexDb:
             return self._use()
         return database
 
+    def current_generation(self) -> int:
+        """``generation`` after a look whether the file is still there; asks nothing of SQLite."""
+        self._use()
+        return self.generation
+
     @contextlib.contextmanager
     def _watching(self) -> Iterator[Database]:
         database = self._use()

@@ -102,7 +102,7 @@ class IndexSync:
     def due(self) -> bool:
         """Whether a list would be out of date. Asks the system, but reads no file."""
         return (
-            self._generation != self._index_generation()
+            self._generation != self._index.current_generation()
             or self._overdue()
             or self._names.changed()
             or self._rows.changed()
@@ -199,7 +199,7 @@ class IndexSync:
     def _load(self) -> None:
         """Start again from what the index says, if it is another one."""
         with self._lock:
-            generation = self._index_generation()
+            generation = self._index.current_generation()
             if generation == self._generation:
                 return
             self._known = self._index.files()
@@ -211,10 +211,6 @@ class IndexSync:
             self._rows.reset()
             self._looked_at = None
             self._generation = generation
-
-    def _index_generation(self) -> int:
-        self._index.meta("")  # an index that was taken away is noticed when it is used
-        return self._index.generation
 
     def _overdue(self) -> bool:
         last = self._looked_at
