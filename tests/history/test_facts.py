@@ -89,8 +89,8 @@ _HEADER_ROWS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"source": {"subagent": "review"}}, {"source": {"subagent": "review"}}),
     ({"thread_source": "user"}, {"thread_source": "user"}),
     (
-        {"agent_nickname": "Ada", "agent_path": "/root/a"},
-        {"agent_nickname": "Ada", "agent_path": "/root/a"},
+        {"agent_nickname": "Ada", "agent_path": "/main/a"},
+        {"agent_nickname": "Ada", "agent_path": "/main/a"},
     ),
     ({"agent_type": "explorer"}, {"agent_role": "explorer"}),
     (
