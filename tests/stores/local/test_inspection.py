@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from tests.stores.local.homes import START, encode, header
-from tests.stores.local.test_sync import Watched
+from tests.stores.local.watched import Watched
 
 from threadstore.history.items import RolloutItem
 from threadstore.ids import new_thread_id
