@@ -49,6 +49,8 @@ class ModelServer:
 
     def __init__(self) -> None:
         self.stopping = threading.Event()
+        self.gate = threading.Event()
+        """Answers of the scene ``gate`` stop in the middle until this is set."""
         self._http = _Http(("127.0.0.1", 0), _Handler)
         self._http.owner = self
         self._thread = threading.Thread(target=self._http.serve_forever, daemon=True)
@@ -130,6 +132,8 @@ class _Handler(BaseHTTPRequestHandler):
             if request.scene == "hold" and event["type"] == "response.output_text.delta":
                 self.server.owner.stopping.wait(60)
                 return
+            if request.scene == "gate" and event["type"] == "response.output_text.delta":
+                self.server.owner.gate.wait(60)
 
 
 class Request:
