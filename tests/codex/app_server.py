@@ -120,6 +120,11 @@ class AppServer:
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
 
+    @property
+    def pid(self) -> int:
+        """The process, as others see it."""
+        return self._process.pid
+
     def __enter__(self) -> Self:
         self._reader.start()
         try:
