@@ -6,10 +6,10 @@ READY  := $(VENV)/.ready
 # Without a terminal pip is quiet; its notices are of no use in a log.
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup run test test-codex bench check format clean
+.PHONY: help setup run test test-codex compatibility bench check format clean
 
 help:  ## show this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY)  ## create .venv with everything in it
 
@@ -29,6 +29,10 @@ test: $(READY)  ## the test suite
 
 test-codex: $(READY)  ## the tests against real Codex binaries (installed from npm into .cache)
 	$(BIN)/python -m pytest -m codex tests/codex
+
+compatibility: $(READY)  ## run these, for RELEASES="0.133.0 ..." if given, and write docs/compatibility.md
+	RECORD=1 $(BIN)/python -m pytest -m codex tests/codex
+	$(BIN)/python -m tools.compatibility_page
 
 bench: $(READY)  ## the benchmarks, as ratios to the machine's own limits
 	$(BIN)/python -m benchmarks

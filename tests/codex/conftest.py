@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _found: compatibility.Results = {}
+_COMPLAINTS = pytest.StashKey[list[str]]()
 
 
 @pytest.fixture(scope="session")
@@ -46,14 +48,15 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fail if the tests found other cells than those recorded, or record them (``RECORD=1``)."""
     if hasattr(session.config, "workerinput") or session.exitstatus or not _found:
         return
-    if os.environ.get("RECORD"):
-        compatibility.record(_found)
-    elif news := compatibility.news(_found, complete=_whole_folder(session.config)):
-        session.config.stash[_NEWS] = news
+    complete = _whole_folder(session.config)
+    complaints = compatibility.contradictions(_found)
+    if not os.environ.get("RECORD"):
+        complaints += compatibility.news(_found, complete=complete)
+    elif not complaints:
+        compatibility.record(_found, complete=complete, day=dt.datetime.now(dt.UTC).date())
+    if complaints:
+        session.config.stash[_COMPLAINTS] = complaints
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-
-_NEWS = pytest.StashKey[list[str]]()
 
 
 def _whole_folder(config: pytest.Config) -> bool:
@@ -61,8 +64,11 @@ def _whole_folder(config: pytest.Config) -> bool:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Name the cells that have changed."""
-    for line in config.stash.get(_NEWS, []):
+    """Name the cells that have changed, and the releases that nobody recorded."""
+    for line in config.stash.get(_COMPLAINTS, []):
         terminalreporter.write_line(f"compatibility: {line}", red=True)
-    if _NEWS in config.stash:
+    if _COMPLAINTS in config.stash:
         terminalreporter.write_line("If it should be so: make compatibility", red=True)
+    if unknown := sorted(_found.keys() - compatibility.load().keys()):
+        words = " ".join(unknown)
+        terminalreporter.write_line(f'Not recorded yet: make compatibility RELEASES="{words}"')
