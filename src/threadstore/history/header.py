@@ -9,7 +9,7 @@ import msgspec
 from threadstore.clock import parse_timestamp, rfc3339_ms
 from threadstore.history.items import RolloutItem
 from threadstore.ids import try_thread_id
-from threadstore.metadata import GitInfo, NewThread, SessionSource
+from threadstore.metadata import GitInfo, NewThread, SessionSource, source_parent
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -153,7 +153,8 @@ def session_meta_item(
         "id": thread_id,
         "forked_from_id": new.forked_from_id,
         "forked_from_ordinal_exclusive": history_base and history_base.end_ordinal_exclusive,
-        "parent_thread_id": new.parent_thread_id,
+        # 0.142 and later look for it here, not in the source.
+        "parent_thread_id": new.parent_thread_id or try_thread_id(source_parent(new.source) or ""),
         "timestamp": rfc3339_ms(created_at),
         "cwd": new.cwd,
         "originator": new.originator,
