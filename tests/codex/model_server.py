@@ -11,6 +11,7 @@ import gzip
 import json
 import re
 import threading
+from collections import deque
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Self
 
@@ -51,6 +52,8 @@ class ModelServer:
         self.stopping = threading.Event()
         self.gate = threading.Event()
         """Answers of the scene ``gate`` stop in the middle until this is set."""
+        self.asked: deque[Json] = deque(maxlen=100)
+        """The latest requests, oldest first: what Codex sent to its model."""
         self._http = _Http(("127.0.0.1", 0), _Handler)
         self._http.owner = self
         self._thread = threading.Thread(target=self._http.serve_forever, daemon=True)
@@ -101,6 +104,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not self.path.partition("?")[0].endswith("/responses"):
             self._json(404, {"error": {"message": "not found"}})
             return
+        self.server.owner.asked.append(json.loads(body))
         request = Request(json.loads(body))
         if request.scene == "refuse":
             self._json(400, {"error": {"message": "refused by the script", "code": "refused"}})
