@@ -36,6 +36,8 @@ __all__ = [
     "Capabilities",
     "Durability",
     "Finding",
+    "Repair",
+    "RepairedLine",
     "ThreadStore",
     "check_append",
     "check_class",
@@ -123,6 +125,29 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     fix: str | None = None
     """What ``inspect(fix=True)`` does about it; ``None`` if nothing can be added to mend it."""
     fixed: bool = False
+    repairable: bool = False
+    """Whether ``repair_thread`` mends it: bytes of the history would have to change."""
+
+
+class RepairedLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of a repaired log."""
+
+    number: int
+    """Number of the line in the log as it is; 0: added before the first. An added line has the
+    number of the line it follows."""
+    line: bytes | None
+    """The line as it should be, without its newline; ``None``: what was there cannot be kept."""
+    change: str | None = None
+    """What was changed and why, for people; ``None``: nothing, byte for byte."""
+
+
+class Repair(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``repair_thread`` did."""
+
+    changes: tuple[RepairedLine, ...]
+    """The lines that were changed, added or lost; none: nothing had to be done."""
+    original: str | None = None
+    """Where the log is kept as it was, byte for byte."""
 
 
 class ThreadStore(abc.ABC):
@@ -362,6 +387,30 @@ class ThreadStore(abc.ABC):
         """
         del fix
         return ()
+
+    async def repaired_history(self, thread_id: str) -> AsyncIterator[RepairedLine]:
+        """The thread's log line by line as it should be, so that every reader of its format takes
+        it; a good line is as it was. Changes nothing.
+
+        A store whose histories cannot be damaged yields every line as it is. Raises
+        :class:`ThreadNotFound` at the first step, :class:`CorruptHistory` if no line can be read.
+        """
+        number = 0
+        async for entry in self.iter_history(thread_id):
+            number += 1
+            line = entry.line() if isinstance(entry, RolloutItem) else entry.raw
+            yield RepairedLine(number=number, line=line)
+
+    async def repair_thread(self, thread_id: str) -> Repair:
+        """Replace the thread's history by :meth:`repaired_history`, all or nothing and durably,
+        and keep the history as it was.
+
+        Nothing happens where no line has to change, so also in a store whose histories cannot be
+        damaged. Raises :class:`ThreadNotFound`; :class:`Conflict` if the thread is live here or
+        elsewhere, or a fork stands on its history; :class:`CorruptHistory` if no line can be read.
+        """
+        await self.read_thread(thread_id)
+        return Repair(changes=())
 
     # Optional capabilities
 

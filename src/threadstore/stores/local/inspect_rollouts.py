@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
 from typing import Any, Final
 
 from threadstore.history.items import DamagedLine, RolloutItem
 from threadstore.ids import try_thread_id
+from threadstore.stores.local.header_faults import header_faults
 from threadstore.stores.local.lines import Log, parse_line, split_lines
 from threadstore.stores.local.locks import WriterLock, open_by_other_process
 from threadstore.stores.local.paths import Home, RolloutFile, unavailable
@@ -39,9 +39,20 @@ _KNOWN_TYPES: Final = frozenset(
     }
 )
 """Types of lines that any Codex up to 0.169 writes."""
-_REQUIRED_TEXTS: Final = ("timestamp", "cwd", "originator", "cli_version")
-_OPTIONAL_TEXTS: Final = ("thread_source", "model_provider", "agent_nickname", "memory_mode")
-_OPTIONAL_IDS: Final = ("forked_from_id", "parent_thread_id")
+_REPAIRABLE: Final = frozenset(
+    {
+        "byte_order_mark",
+        "corrupt_compression",
+        "foreign_header",
+        "invalid_utf8",
+        "late_header",
+        "no_header",
+        "no_timestamp",
+        "old_form",
+        "rejected_header",
+    }
+)
+"""What ``repair`` mends."""
 
 
 def inspect_rollout(home: Home, file: RolloutFile, report: Report) -> None:
@@ -101,6 +112,7 @@ class _Lines:
         self.secret_seen = False
 
     def add(self, severity: Any, code: str, reason: str, **more: Any) -> None:
+        more.setdefault("repairable", code in _REPAIRABLE)
         self.report.add(severity, code, self.file.path, reason, thread_id=self.thread_id, **more)
 
     def look(self, line: bytes, *, terminated: bool) -> None:
@@ -108,6 +120,8 @@ class _Lines:
         if self.position == 1 and line.startswith(_BOM):
             reason = "begins with a byte order mark: Codex cannot read the header and hides it"
             self.add("warning", "byte_order_mark", reason)
+        if not line.isascii() and not _is_utf8(line):
+            self.not_utf8 += 1
         entry = parse_line(line, self.position, terminated=terminated)
         if isinstance(entry, DamagedLine) and self.damage is not None and not terminated:
             self.position -= 1  # torn by the damage, which is reported as what it is
@@ -148,11 +162,9 @@ class _Lines:
     def _item(self, item: RolloutItem) -> None:
         assert item.raw is not None
         if b'"payload"' not in item.raw:
-            self.bare += 1
+            self.bare += item.type != "record_state"
         elif item.timestamp is None:
             self.unstamped += 1
-        if not item.raw.isascii() and not _is_utf8(item.raw):
-            self.not_utf8 += 1
         if item.type == "session_meta":
             self._session_meta(item)
         elif item.type not in _KNOWN_TYPES and item.type != "record_state":
@@ -181,7 +193,7 @@ class _Lines:
                 return
             reason = f"the header names thread {own}, which is what counts for Codex, too"
             self.add("warning", "id_mismatch", reason)
-        faults = list(_header_faults(payload))
+        faults = [f"{field} {reason}" for field, reason in header_faults(payload)]
         if faults and not self.bare:
             reason = f"Codex drops the header and hides the thread: {'; '.join(faults)}"
             self.add("warning", "rejected_header", reason)
@@ -203,8 +215,8 @@ class _Lines:
             reason = f"{self.not_utf8} lines are not UTF-8: Codex refuses to load the whole thread"
             self.add("warning", "invalid_utf8", reason)
         if self.bare:
-            reason = f"{self.bare} lines of Codex 0.3x and before, which later releases cannot read"
-            self.add("info", "old_form", reason)
+            reason = f"{self.bare} lines of Codex 0.3x and before: later releases hide the thread"
+            self.add("warning", "old_form", reason)
         if self.unstamped:
             reason = f"{self.unstamped} lines have no timestamp: Codex drops them"
             self.add("warning", "no_timestamp", reason)
@@ -233,40 +245,6 @@ def _end_last_line(path: str) -> None:
             os.close(descriptor)
     except OSError as error:
         raise unavailable(error, f"cannot write {path}") from error
-
-
-def _header_faults(payload: dict[str, Any]) -> Iterator[str]:
-    """What makes Codex (0.131 to 0.169) drop a header line."""
-    if try_thread_id(str(payload.get("id"))) is None:
-        yield "id is not a UUID"
-    for field in _REQUIRED_TEXTS:
-        if not isinstance(payload.get(field), str):
-            yield f"{field} is missing" if payload.get(field) is None else f"{field} is no text"
-    for field in _OPTIONAL_TEXTS:
-        if payload.get(field) is not None and not isinstance(payload[field], str):
-            yield f"{field} is no text"
-    for field in _OPTIONAL_IDS:
-        if payload.get(field) is not None and try_thread_id(str(payload[field])) is None:
-            yield f"{field} is not a UUID"
-    if "source" in payload and not _is_source(payload["source"]):
-        yield "source is of an unknown kind"
-    if payload.get("history_mode", "legacy") not in ("legacy", "paginated"):
-        yield f"history_mode is {payload['history_mode']!r}"
-    instructions = payload.get("base_instructions")
-    if instructions is not None and not isinstance(instructions, dict):
-        yield "base_instructions is no object"
-
-
-def _is_source(source: Any) -> bool:
-    if isinstance(source, str):
-        return True
-    if not isinstance(source, dict) or len(source) != 1:
-        return False
-    ((kind, value),) = source.items()
-    if kind == "subagent":
-        known = ("review", "compact", "memory_consolidation")
-        return value in known if isinstance(value, str) else isinstance(value, dict)
-    return kind in ("custom", "internal") and isinstance(value, str)
 
 
 def _is_utf8(raw: bytes) -> bool:

@@ -18,6 +18,7 @@ from threadstore.ids import parse_thread_id
 
 __all__ = [
     "ASIDE",
+    "ORIGINAL",
     "Home",
     "OnError",
     "RolloutFile",
@@ -43,6 +44,8 @@ __all__ = [
 
 ASIDE: Final = ".deleted.tmp"
 """What the name of a file ends in that has stepped aside and will be removed."""
+ORIGINAL: Final = ".original"
+"""What follows the name of a log that was repaired and is kept as it was (then maybe a number)."""
 OnError: TypeAlias = Callable[[str, OSError], None]
 """Is told the folder or file that cannot be read, and why."""
 

@@ -21,7 +21,15 @@ from threadstore.stores.local.lines import (
 )
 from threadstore.stores.local.paths import unavailable
 
-__all__ = ["Batch", "FindRollout", "read_bytes", "read_file", "read_header", "read_history"]
+__all__ = [
+    "Batch",
+    "FindRollout",
+    "read_bytes",
+    "read_file",
+    "read_header",
+    "read_history",
+    "reading",
+]
 
 Batch: TypeAlias = list[RolloutItem | DamagedLine]
 
@@ -40,7 +48,7 @@ def read_history(
     Raises FileNotFoundError if *path* is gone (at the first step), StoreUnavailable for other
     trouble.
     """
-    with _reading(path), Log.open(path) as own:
+    with reading(path), Log.open(path) as own:
         segments = lineage.resolve_lineage(path, find_rollout).segments
         yield from _read_segments(segments, own, after, reverse=reverse)
 
@@ -48,13 +56,13 @@ def read_history(
 def read_file(path: str, *, after: int = 0, reverse: bool = False) -> Iterator[Batch]:
     """The same for one file alone, without what it inherits: its first line has position 1."""
     segment = Segment(path=path, first_position=1, lines=None)
-    with _reading(path), Log.open(path) as own:
+    with reading(path), Log.open(path) as own:
         yield from _read_segments((segment,), own, after, reverse=reverse)
 
 
 def read_bytes(path: str) -> Iterator[bytes]:
     """The file's content as it stands, a compressed one decoded. Raises as :func:`read_history`."""
-    with _reading(path), Log.open(path) as log:
+    with reading(path), Log.open(path) as log:
         yield from log.chunks()
 
 
@@ -63,12 +71,12 @@ def read_header(path: str) -> RolloutItem | None:
 
     ``None`` if there is none. Raises FileNotFoundError, and StoreUnavailable for other trouble.
     """
-    with _reading(path):
+    with reading(path):
         return lineage.read_header(path)
 
 
 @contextlib.contextmanager
-def _reading(path: str) -> Iterator[None]:
+def reading(path: str) -> Iterator[None]:
     """Turns trouble of the system into the contract's errors, except that *path* is gone."""
     try:
         yield

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
+import msgspec
+
 from threadstore.errors import ThreadStoreError
 from threadstore.store import Finding
 
@@ -30,8 +32,10 @@ class Report:
         thread_id: str | None = None,
         fix: str | None = None,
         repair: Callable[[], object] | None = None,
+        repairable: bool = False,
     ) -> None:
-        """Note a finding; *repair* does what *fix* says, and only adds."""
+        """Note a finding; *repair* does what *fix* says, and only adds; *repairable*: the log
+        itself would have to change, see ``repair.py``."""
         finding = Finding(
             code=code,
             severity=severity,
@@ -39,6 +43,7 @@ class Report:
             reason=reason,
             thread_id=thread_id,
             fix=fix,
+            repairable=repairable and thread_id is not None,
         )
         self._found.append((finding, repair))
 
@@ -57,12 +62,4 @@ def _repaired(finding: Finding, repair: Callable[[], object] | None) -> Finding:
         repair()
     except ThreadStoreError as error:
         reason, fixed = f"{reason}; not repaired: {error}", False
-    return Finding(
-        code=finding.code,
-        severity=finding.severity,
-        subject=finding.subject,
-        reason=reason,
-        thread_id=finding.thread_id,
-        fix=finding.fix,
-        fixed=fixed,
-    )
+    return msgspec.structs.replace(finding, reason=reason, fixed=fixed)

@@ -35,6 +35,8 @@ from threadstore.store import (
     Capabilities,
     Durability,
     Finding,
+    Repair,
+    RepairedLine,
     ThreadStore,
     check_append,
     check_class,
@@ -405,6 +407,38 @@ class LocalThreadStore(ThreadStore):
                 lambda: inspect(self._home, self._state, self._index, self._sync, fix=fix)
             )
         )
+
+    async def repaired_history(self, thread_id: str) -> AsyncIterator[RepairedLine]:
+        from threadstore.stores.local.repair import repaired_lines
+
+        thread_id = self._parse(thread_id)
+        thread = await self._thread(thread_id)
+        path = await self._log_path(thread_id)
+        if thread is None or path is None:
+            return
+        try:
+            for number, line in enumerate(repaired_lines(path, thread), 1):
+                yield line
+                if number % 256 == 0:
+                    await asyncio.sleep(0)
+        except FileNotFoundError as error:
+            raise ThreadNotFound(thread_id) from error
+
+    async def repair_thread(self, thread_id: str) -> Repair:
+        from threadstore.stores.local.repair_file import repair_in_place
+
+        thread_id = self._parse(thread_id)
+        async with self._writers.locks.of(thread_id):
+            self._writers.check_none_live([thread_id])
+            thread = await self._find(thread_id)
+            if thread is None:
+                raise ThreadNotFound(thread_id)
+            if thread.history_mode == "paginated":
+                self._sync.check_unreferenced({thread_id}, hint="fork it, and go on there")
+            repair = await in_worker(lambda: repair_in_place(self._home, thread))
+            with self._sync.following():
+                await in_worker(lambda: self._sync.refresh_thread(thread_id))
+        return repair
 
     # Private
 

@@ -173,7 +173,9 @@ class IndexSync:
             self._generation = None
             _log.warning("the list index has to follow later: %s", error)
 
-    def check_unreferenced(self, thread_ids: Collection[str]) -> None:
+    def check_unreferenced(
+        self, thread_ids: Collection[str], *, hint: str = "delete the fork first"
+    ) -> None:
         """Conflict if the history of a thread outside *thread_ids* stands on one of them."""
         for thread in self.threads():
             if (
@@ -186,7 +188,7 @@ class IndexSync:
                 if owner in thread_ids:
                     raise Conflict(
                         f"the history of thread {thread.id} stands on thread {owner}",
-                        hint="delete the fork first",
+                        hint=hint,
                     )
 
     # Files
