@@ -80,14 +80,18 @@ async def test_what_does_not_persist_never_reaches_the_store(
     assert live.position == 2
 
 
-async def test_the_policy_follows_the_history_mode(store: FaultyStore, clock: ManualClock) -> None:
+async def test_a_paginated_thread_keeps_what_events_say_as_completed_items(
+    store: FaultyStore, clock: ManualClock
+) -> None:
     live = await create(store, clock, history_mode="paginated")
 
-    await live.append_items([user_message("old form"), user_item_completed(live.id, "t", "new")])
+    await live.append_items([task_started("t"), user_message("old form")])
+    await live.append_items([user_item_completed(live.id, "t", "new form")])
 
+    kinds = [item.kind for item in (await live.load_history()).items[1:]]
+    assert kinds == ["task_started", "item_completed", "item_completed"]
+    assert (await live.read()).preview == "old form"
     assert live.history_mode == "paginated"
-    assert live.position == 2
-    assert (await live.read()).preview == "new"
 
 
 async def test_a_verbatim_append_keeps_every_item(store: FaultyStore, clock: ManualClock) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self, cast
 
+from threadstore.clock import SystemClock
 from threadstore.errors import Conflict, InvalidRequest, ThreadNotFound
+from threadstore.history.completed import OpenTurn, completed_form
 from threadstore.history.items import History, RolloutItem
 from threadstore.history.policy import canonical
 from threadstore.store import AppendReceipt
@@ -29,7 +31,8 @@ class EphemeralThread:
     def __init__(self, stored: StoredThread, inherited: Sequence[RolloutItem] = ()) -> None:
         self._stored = stored
         self._mode = cast("HistoryMode", stored.history_mode)
-        self._items = canonical(inherited, self._mode)
+        self._turn = OpenTurn(thread_id=stored.id)
+        self._items = self._kept(inherited)
         self._receipts: dict[str, AppendReceipt] = {}
         self._closed = False
 
@@ -81,7 +84,7 @@ class EphemeralThread:
             return self._receipts[idempotency_key]
         if expected_position not in (None, self.position):
             raise Conflict(f"thread {self.id} is at {self.position}, not {expected_position}")
-        self._items += items if verbatim else canonical(items, self._mode)
+        self._items += items if verbatim else self._kept(items)
         receipt = AppendReceipt(position=self.position)
         if idempotency_key is not None:
             self._receipts[idempotency_key] = receipt
@@ -120,3 +123,8 @@ class EphemeralThread:
         traceback: TracebackType | None,
     ) -> None:
         await self.shutdown()
+
+    def _kept(self, items: Sequence[RolloutItem]) -> list[RolloutItem]:
+        if self._mode == "paginated":
+            items, self._turn = completed_form(items, self._turn, now=SystemClock().now())
+        return canonical(items, self._mode)

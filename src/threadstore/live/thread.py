@@ -16,6 +16,7 @@ from threadstore.errors import (
     ThreadNotFound,
     ThreadStoreError,
 )
+from threadstore.history.completed import OpenTurn, bounds_turn, completed_form
 from threadstore.history.facts import FactObserver
 from threadstore.history.items import History, RolloutItem
 from threadstore.history.policy import canonical
@@ -50,10 +51,18 @@ class LiveThread:
     """
 
     def __init__(
-        self, store: ThreadStore, stored: StoredThread, sync: ThreadMetadataSync, position: int
+        self,
+        store: ThreadStore,
+        stored: StoredThread,
+        sync: ThreadMetadataSync,
+        position: int,
+        clock: Clock,
+        turn: OpenTurn,
     ) -> None:
         """For :meth:`create` and :meth:`resume`; the store's writer is open already."""
         self._store = store
+        self._clock = clock
+        self._turn = self._unsettled_turn = turn
         self._stored = stored
         self._sync = sync
         self._mode = cast("HistoryMode", stored.history_mode)
@@ -87,18 +96,20 @@ class LiveThread:
         is cancelled, no writer stays open.
         """
         check_class(new, NewThread)
+        clock = clock or SystemClock()
         if probe_git and new.git is None and new.cwd:
             git = await collect_git_info(new.cwd)
             new = new if git is None else msgspec.structs.replace(new, git=git)
         async with AsyncExitStack() as undo:
             stored = await _open_writer(store, store.create_thread(new), undo)
-            sync = ThreadMetadataSync.for_create(stored, clock or SystemClock())
+            sync = ThreadMetadataSync.for_create(stored, clock)
             base = new.history_base
             if base is not None and observed is None and sync.lacks_facts:
                 observed = await _facts(store, base.thread_id, base.position)
             if observed is not None:
                 sync.recover(observed, own=False)
-            live = cls(store, stored, sync, await _position(store, stored.id))
+            turn = OpenTurn(thread_id=stored.id)
+            live = cls(store, stored, sync, await _position(store, stored.id), clock, turn)
             if inherited:
                 await live._inherit(inherited)
             undo.pop_all()
@@ -114,12 +125,14 @@ class LiveThread:
         where that metadata has gaps. If anything fails, or the caller is cancelled, no writer
         stays open.
         """
+        clock = clock or SystemClock()
         async with AsyncExitStack() as undo:
             stored = await _open_writer(store, store.resume_thread(thread_id), undo)
-            sync = ThreadMetadataSync.for_resume(stored, clock or SystemClock())
+            sync = ThreadMetadataSync.for_resume(stored, clock)
             if sync.lacks_facts:
                 sync.recover(await _facts(store, stored.id))
-            live = cls(store, stored, sync, await _position(store, stored.id))
+            turn = await _open_turn(store, stored)
+            live = cls(store, stored, sync, await _position(store, stored.id), clock, turn)
             undo.pop_all()
         return live
 
@@ -180,6 +193,7 @@ class LiveThread:
     ) -> AppendReceipt:
         """Append those of *items* that persist, all or none, then write what they imply.
 
+        What the events of legacy threads say goes into a paginated thread as completed items.
         *verbatim* keeps every item as it is (for imports and copies). Raises what the store's
         ``append_items`` raises. Metadata that cannot be written now does not fail the append: the
         receipt says ``deferred``, and it goes out with the next append or any other write. After
@@ -189,7 +203,7 @@ class LiveThread:
         async with self._lock:
             if self._closed or self._unsettled is not None:
                 await self._settle()
-            kept = items if verbatim else canonical(items, self._mode)
+            kept = self._kept(items, verbatim=verbatim)
             if not kept:
                 return AppendReceipt(position=self._position)
             self._unsettled = kept
@@ -307,8 +321,21 @@ class LiveThread:
 
     # In private, all under the lock
 
+    def _kept(
+        self, items: Sequence[RolloutItem], *, verbatim: bool = False
+    ) -> Sequence[RolloutItem]:
+        """What of *items* goes into the history; ``_unsettled_turn`` is the turn after them."""
+        if self._mode != "paginated":
+            return items if verbatim else canonical(items, self._mode)
+        if verbatim:
+            self._unsettled_turn = self._turn.after(items)
+            return items
+        kept, self._unsettled_turn = completed_form(items, self._turn, now=self._clock.now())
+        return canonical(kept, self._mode)
+
     def _observe(self, items: Sequence[RolloutItem], position: int) -> ThreadMetadataPatch | None:
         self._appended = True
+        self._turn = self._unsettled_turn
         self._position = self._observed_position = position
         return self._sync.observe(items)
 
@@ -349,11 +376,12 @@ class LiveThread:
         return True
 
     async def _inherit(self, items: Sequence[RolloutItem]) -> None:
-        kept = canonical(items, self._mode)
+        kept = self._kept(items)
         if not kept:
             return
         receipt = await self._store.append_items(self.id, kept)
         self._appended = True
+        self._turn = self._unsettled_turn
         self._position = self._observed_position = receipt.position
         self._sync.history_exists()
         patch = self._sync.take()
@@ -387,6 +415,19 @@ async def _open_writer(
 async def _position(store: ThreadStore, thread_id: str) -> int:
     """The position of a live thread: appending nothing changes nothing."""
     return (await store.append_items(thread_id, ())).position
+
+
+async def _open_turn(store: ThreadStore, stored: StoredThread) -> OpenTurn:
+    """The turn that the history of a paginated thread left open, if any."""
+    turn, items = OpenTurn(thread_id=stored.id), list[RolloutItem]()
+    if stored.history_mode != "paginated":
+        return turn
+    async for entry in store.iter_history(stored.id, reverse=True):
+        if isinstance(entry, RolloutItem):
+            items.append(entry)
+            if bounds_turn(entry):
+                break
+    return turn.after(reversed(items))
 
 
 async def _facts(
