@@ -15,7 +15,7 @@ from tests.codex.cells import Cells
 from tests.codex.comparing import facts, told
 from tests.codex.model_server import ANSWERS, ModelServer
 from tests.codex.releases import Release
-from tests.codex.test_taking_turns import our_turn
+from tests.codex.turns import our_turn
 
 from threadstore.errors import Conflict
 from threadstore.factory import open_store

@@ -9,19 +9,16 @@ from tests.codex.app_server import AppServer, write_config
 from tests.codex.comparing import EVERYTHING, differences, facts, our_turns, told
 from tests.codex.install import codex_binary
 from tests.codex.model_server import ANSWERS, ModelServer
+from tests.codex.turns import our_turn
 
 from threadstore.factory import open_store
-from threadstore.ids import new_thread_id
 from threadstore.live import LiveThread
 from threadstore.manager import ThreadManager
 from threadstore.metadata import GitInfoPatch, ThreadMetadataPatch
 from threadstore.protocol.codex_thread import protocol_thread
-from threadstore.testing import items
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from threadstore.history.items import RolloutItem
 
 pytestmark = [pytest.mark.codex, pytest.mark.timeout(600)]
 
@@ -94,18 +91,3 @@ def tear(home: Path, thread_id: str) -> None:
     (path,) = home.glob(f"sessions/**/*{thread_id}.jsonl")
     with path.open("ab") as file:
         file.write(b'{"timestamp":"2026-01-01T00:00:00.000Z","type":"event_msg","payl')
-
-
-def our_turn(thread_id: str, mode: str, cwd: str) -> list[RolloutItem]:
-    """A turn in the form that threads of this history mode have."""
-    turn_id = new_thread_id()
-    turn = items.turn(turn_id, "A turn by us", "Answered by us", cwd=cwd)
-    if mode == "legacy":
-        return turn
-    content = [{"type": "Text", "text": "Answered by us"}]
-    answer = {"type": "AgentMessage", "id": f"{turn_id}-agent", "content": content}
-    instead = {
-        "user_message": items.user_item_completed(thread_id, turn_id, "A turn by us"),
-        "agent_message": items.item_completed(thread_id, turn_id, answer),
-    }
-    return [instead.get(item.kind or "", item) for item in turn]
