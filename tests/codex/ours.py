@@ -238,13 +238,28 @@ def compaction() -> list[RolloutItem]:
 def interruption(turn_id: str) -> list[RolloutItem]:
     """What the model is told about an interruption, and the event."""
     told = "<turn_aborted>\nThe user interrupted the previous turn on purpose.\n</turn_aborted>"
-    return [items.user_response(told), items.turn_aborted(turn_id)]
+    end = items.event(
+        "turn_aborted", turn_id=turn_id, reason="interrupted", completed_at=now(), duration_ms=7
+    )
+    return [items.user_response(told), end]
 
 
 def failure(turn_id: str) -> RolloutItem:
     """The end of a turn that failed."""
     error = {"message": "the model is overloaded", "codex_error_info": "server_overloaded"}
-    return items.event("task_complete", turn_id=turn_id, last_agent_message=None, error=error)
+    return items.event(
+        "task_complete",
+        turn_id=turn_id,
+        last_agent_message=None,
+        error=error,
+        completed_at=now(),
+        duration_ms=7,
+    )
+
+
+def now() -> int:
+    """The time in whole seconds."""
+    return int(SystemClock().now().timestamp())
 
 
 def picture(text: str, *, url: str | None = None, path: str | None = None) -> list[RolloutItem]:

@@ -2,138 +2,273 @@
 
 from __future__ import annotations
 
-import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import apsw
+import msgspec
 import pytest
-from tests.codex.app_server import AppServer, write_config
-from tests.codex.comparing import EVERYTHING, differences, facts, our_turns, told
-from tests.codex.install import codex_binary
-from tests.codex.model_server import ANSWERS, ModelServer
+from tests.codex.app_server import AppServer, RpcError, write_config
+from tests.codex.comparing import EVERYTHING, our_turns
+from tests.codex.ours import GIT, Written, write_home
+from tests.codex.ours_checks import (
+    SOURCE_KINDS,
+    check_listed,
+    check_thread,
+    check_turns,
+    heard,
+    list_all,
+    residue,
+    rows,
+    to_be_heard,
+)
+from tests.codex.releases import FIRST_PAGINATED, Release
 
 from threadstore.factory import open_store
-from threadstore.ids import new_thread_id
-from threadstore.manager import ThreadManager
-from threadstore.metadata import GitInfo, GitInfoPatch, NewThread, ThreadMetadataPatch
+from threadstore.history.turns import build_turns
 from threadstore.protocol.codex_thread import protocol_thread
-from threadstore.testing import items
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.codex.cells import Cells
+    from tests.codex.model_server import ModelServer
 
     from threadstore.metadata import StoredThread
 
 pytestmark = [pytest.mark.codex, pytest.mark.timeout(600)]
 
-GIT = GitInfo(sha="0123456789abcdef0123456789abcdef01234567", branch="main")
-
-EDITS = {
-    "plain": [],
-    "named": [ThreadMetadataPatch(name="A name of its own")],
-    "renamed": [ThreadMetadataPatch(name="First name"), ThreadMetadataPatch(name="Second 🚀")],
-    "name_cleared": [ThreadMetadataPatch(name="Not for long"), ThreadMetadataPatch(name=None)],
-    "git_set": [ThreadMetadataPatch(git=GitInfoPatch(branch="edited"))],
-    "git_cleared": [ThreadMetadataPatch(git=GitInfoPatch(branch=None))],
-    "memory_mode": [ThreadMetadataPatch(memory_mode="disabled")],
-    "all": [
-        ThreadMetadataPatch(name="All edited"),
-        ThreadMetadataPatch(git=GitInfoPatch(branch="edited")),
-        ThreadMetadataPatch(memory_mode="disabled"),
-    ],
-    "archived": [ThreadMetadataPatch(name="Archived with a name")],
-    "unarchived": [],
-    "unicode": [ThreadMetadataPatch(name="Grüße שלום 你好")],
+PROMPT = "A turn by Codex [scene plain]"
+ROWS = {
+    "plain": "plain thread",
+    "named": "named thread",
+    "renamed": "renamed thread",
+    "name_cleared": "name cleared",
+    "git_set": "Git facts edited",
+    "memory_mode": "memory mode changed",
+    "all": "name, Git facts and memory mode edited",
+    "archived": "archived thread",
+    "unarchived": "unarchived thread",
+    "unicode": "names and texts in any script",
+    "repository": "thread in a Git repository",
+    "fork": "fork",
+    "tools": "tool calls",
+    "compacted": "compacted thread",
+    "interrupted": "interrupted turn",
+    "rolled_back": "turn that was rolled back",
+    "image_url": "image as data URL",
+    "image_local": "image in a file",
+    "long": "thread of 5,000 items",
 }
-"""What a user says about the thread of that name."""
 
 
-async def write_threads(home: Path, cwd: Path) -> dict[str, StoredThread]:
-    """A home full of threads of ours, by name; half of the edits on live, half on cold threads."""
-    ids: dict[str, str] = {}
-    async with open_store(f"local:{home}") as store, ThreadManager(store) as manager:
-        for number, (name, patches) in enumerate(EDITS.items()):
-            live = await manager.create(NewThread(cwd=str(cwd), source="vscode", git=GIT))
-            ids[name] = live.id
-            for text in (f"First message of {name}: é 🚀", "Second message"):
-                turn = items.turn(new_thread_id(), text, f"Answer to {text}", cwd=str(cwd))
-                await live.append_items(turn)
-            if number % 2:
-                await manager.unload(live.id)
-            for patch in patches:
-                await manager.update_thread_metadata(live.id, patch)
-        for name in ("archived", "unarchived"):
-            await manager.archive(ids[name])
-        await manager.unarchive(ids["unarchived"])
-        ids["fork"] = (await manager.fork(ids["named"])).id
-        await manager.close()
-        return {name: await store.read_thread(thread_id) for name, thread_id in ids.items()}
-
-
-@pytest.mark.parametrize("version", ["0.131.0", "0.169.0"])
-@pytest.mark.parametrize("database", ["kept", "deleted"])
-async def test_codex_lists_reads_and_continues_our_threads(
-    version: str, database: str, model: ModelServer, tmp_path: Path
-) -> None:
-    binary = codex_binary(version)
+@pytest.fixture(params=["ours", "none", "of Codex"])
+async def home(
+    request: pytest.FixtureRequest, release: Release, model: ModelServer, tmp_path: Path
+) -> tuple[Path, Written]:
+    """A home of all shapes, with the state database that we make, without one, or with the one
+    that the release had made before we came."""
     home, cwd = tmp_path / "home", tmp_path / "work"
     cwd.mkdir()
     write_config(home, model.url)
-    threads = await write_threads(home, cwd)
-    before = {name: await our_turns(home, thread.id) for name, thread in threads.items()}
-    if database == "deleted":
+    if request.param == "of Codex":
+        with release.serve(home, cwd) as server:
+            list_all(server)
+    written = await write_home(home, cwd)
+    if request.param == "none":
         for path in home.glob("state_5.sqlite*"):
             path.unlink()
+    return home, written
 
-    with AppServer(binary, home, cwd) as server:
-        check_lists(server, threads)
+
+async def test_codex_lists_reads_and_searches_our_threads(
+    release: Release, cells: Cells, home: tuple[Path, Written]
+) -> None:
+    folder, written = home
+    threads = written.threads
+    turns = {name: await our_turns(folder, thread.id) for name, thread in threads.items()}
+    with release.serve(folder, folder.parent / "work") as server:
+        check_lists(server, threads, cells)
+        check_pages(server, threads, cells)
+        failures = release >= FIRST_PAGINATED
         for name, thread in threads.items():
-            answer = server.call("thread/read", threadId=thread.id, includeTurns=True)
-            assert facts(answer["thread"]) == facts(protocol_thread(thread)), name
-            assert told(answer["thread"]["turns"]) == told(before[name]), name
-        memory_modes = codex_memory_modes(home)
-        for thread in threads.values():
-            if not thread.archived:
-                server.call("thread/resume", threadId=thread.id)
-                server.run_turn(thread.id, "A turn by Codex [scene plain]")
-        check_lists(server, threads)
+            answer = server.call("thread/read", threadId=thread.id, includeTurns=True)["thread"]
+            check_thread(name, thread, answer)
+            check_turns(name, turns[name], answer["turns"], failures=failures)
+            page = server.call("thread/turns/list", threadId=thread.id, limit=2)
+            assert [turn["id"] for turn in page["data"]] == [
+                turn["id"] for turn in reversed(turns[name][-2:])
+            ]
+        check_searches(server, threads, cells)
+        check_deleted(server, written.deleted)
+    assert residue(folder, written.deleted) == []
+    modes = dict(rows(folder / "state_5.sqlite", "SELECT id, memory_mode FROM threads"))
+    assert modes == {thread.id: thread.memory_mode for thread in threads.values()}
+    edges = rows(folder / "state_5.sqlite", "SELECT * FROM thread_spawn_edges")
+    children = (threads["child"].id, threads["named_child"].id)
+    assert sorted(edges) == sorted((threads["parent"].id, child, "open") for child in children)
 
-    assert memory_modes == {thread.id: thread.memory_mode for thread in threads.values()}
-    added = [("completed", ["A turn by Codex [scene plain]", ANSWERS["plain"]])]
-    async with open_store(f"local:{home}") as store:
+    cells.works("ours", "deleted thread: gone from lists, reads and tables")
+    cells.works("ours", "spawned threads: hidden by default, listed by source, with their parent")
+    cells.differs(
+        "ours", "first message is only an image", "shows the first text as name, also of its own"
+    )
+    if failures:
+        cells.works("ours", "failed turn")
+    else:
+        cells.differs("ours", "failed turn", "told as completed, also of its own")
+
+
+async def test_codex_goes_on_with_our_threads(
+    release: Release, cells: Cells, home: tuple[Path, Written], model: ModelServer
+) -> None:
+    folder, written = home
+    active = {name: thread for name, thread in written.threads.items() if not thread.archived}
+    wanted = {name: await to_hear(folder, thread) for name, thread in active.items()}
+    before = {name: await our_turns(folder, thread.id) for name, thread in active.items()}
+    with release.serve(folder, folder.parent / "work") as server:
+        for name, thread in active.items():
+            answer = server.call("thread/resume", threadId=thread.id)["thread"]
+            check_resumed(name, thread, answer)
+            model.asked.clear()
+            server.run_turn(thread.id, PROMPT)
+            prompt = {"type": "message", "role": "user", "content": [PROMPT]}
+            assert heard(model.asked[-1]) == [*wanted[name], prompt], name
+        listed = {thread["id"]: thread for thread in list_all(server, sourceKinds=SOURCE_KINDS)}
+    async with open_store(f"local:{folder}") as store:
         page = await store.list_threads(EVERYTHING)
     after = {thread.id: thread for thread in page.items}
-    for name, thread in threads.items():
-        turns = told(await our_turns(home, thread.id))
-        assert turns == told(before[name]) + ([] if thread.archived else added), name
-        assert after[thread.id].memory_mode == thread.memory_mode, name
-    now = {name: facts(protocol_thread(after[thread.id])) for name, thread in threads.items()}
-    then = {name: facts(protocol_thread(thread)) for name, thread in threads.items()}
-    assert differences(now, then) == []
+    assert after.keys() == {thread.id for thread in written.threads.values()}
+    for name, thread in active.items():
+        turns = await our_turns(folder, thread.id)
+        assert turns[:-1] == before[name], name
+        assert facts(after[thread.id]) == facts(thread), name
+        assert listed[thread.id]["name"] == protocol_thread(thread)["name"] or name == "image_only"
+    for name, row in ROWS.items():
+        assert name in written.threads
+        cells.works("ours", row)
+    cells.works("ours", "resumed and continued; the model hears our items")
 
 
-def check_lists(server: AppServer, threads: dict[str, StoredThread]) -> None:
-    """Codex lists exactly our threads, each with the facts that we know."""
+def check_lists(server: AppServer, threads: dict[str, StoredThread], cells: Cells) -> None:
+    """Each list holds exactly the threads that belong there, with what we know about them."""
     names = {thread.id: name for name, thread in threads.items()}
+    hidden = {"child", "named_child", "review"}
+    left_out: set[str] = set()
     for archived in (False, True):
-        answer = server.call("thread/list", archived=archived, limit=100, sourceKinds=["vscode"])
-        listed = {names[thread["id"]]: facts(thread) for thread in answer["data"]}
-        ours = {
-            name: facts(protocol_thread(thread))
-            for name, thread in threads.items()
-            if thread.archived is archived
-        }
-        assert sorted(listed) == sorted(ours)
-        if not archived:
-            # Codex's default list fills empty columns from the file's first line, so that a
-            # cleared branch comes back there, in homes of its own as well (0.131, 0.169).
-            assert listed["git_cleared"]["gitInfo"].pop("branch") == GIT.branch
-            assert ours["git_cleared"]["gitInfo"].pop("branch") is None
-        assert differences(ours, listed) == []
+        wanted = {name for name, thread in threads.items() if thread.archived is archived}
+        for known, sources in ((wanted - hidden, []), (wanted, SOURCE_KINDS)):
+            for filled in (True, False):
+                listed = list_all(
+                    server, archived=archived, sourceKinds=sources, useStateDbOnly=not filled
+                )
+                assert sorted(names[thread["id"]] for thread in listed) == sorted(known)
+                for thread in listed:
+                    name = names[thread["id"]]
+                    left_out |= check_listed(name, threads[name], thread, filled=filled)
+    how = "the branch of the first line comes back in lists from files, also of its own"
+    cells.differs("ours", "Git facts cleared", how)
+    assert left_out == {"forkedFromId", "threadSource"}
+    cells.differs("ours", "lists", f"without {' and '.join(sorted(left_out))}, also of its own")
 
 
-def codex_memory_modes(home: Path) -> dict[str, str]:
-    """The memory modes in Codex's own table, which no method of its server answers."""
-    connection = apsw.Connection(str(home / "state_5.sqlite"), flags=apsw.SQLITE_OPEN_READONLY)
-    with contextlib.closing(connection):
-        return dict(list(connection.execute("SELECT id, memory_mode FROM threads")))
+def check_pages(server: AppServer, threads: dict[str, StoredThread], cells: Cells) -> None:
+    """Every sort key of the release, both directions, in pages."""
+    active = [name for name, thread in threads.items() if not thread.archived]
+    names = {thread.id: name for name, thread in threads.items()}
+    for key in ("created_at", "updated_at", "recency_at"):
+        row = f"lists by {key}, in pages"
+        if not understands(server, "thread/list", sortKey=key):
+            cells.unsupported("ours", row, "the release does not have it")
+            continue
+        order: dict[tuple[str, int], list[str]] = {}
+        for direction in ("asc", "desc"):
+            for limit in (100, 4):
+                listed = list_all(
+                    server,
+                    limit,
+                    sortKey=key,
+                    sortDirection=direction,
+                    sourceKinds=SOURCE_KINDS,
+                )
+                order[direction, limit] = [names[thread["id"]] for thread in listed]
+        # They were made in this order; 0.131 cannot tell those of one millisecond apart.
+        assert order["asc", 100] == active
+        assert order["desc", 100] == active[::-1]
+        if order["asc", 4] == order["asc", 100] and order["desc", 4] == order["desc", 100]:
+            cells.works("ours", row)
+        else:
+            assert key == "created_at"
+            how = "skips threads of the same second, also of its own"
+            cells.differs("ours", row, how)
+
+
+def check_searches(server: AppServer, threads: dict[str, StoredThread], cells: Cells) -> None:
+    """By name and title, and where the release can, in what was said."""
+    names = {thread.id: name for name, thread in threads.items()}
+
+    def found(**params: Any) -> set[str]:
+        return {names[thread["id"]] for thread in list_all(server, **params)}
+
+    assert found(searchTerm="name of its own") == {"named", "fork"}
+    assert found(searchTerm="Second 🚀") == {"renamed"}
+    assert found(searchTerm="שלום") == {"unicode"}
+    assert found(searchTerm="First message of plain") == {"plain"}
+    assert found(searchTerm="with a name", archived=True) == {"archived"}
+    assert found(searchTerm="Not for long") == found(searchTerm="deleted") == set()
+    cells.works("ours", "search for names and titles")
+    row = "search in what was said"
+    if not understands(server, "thread/search", searchTerm="Message 77 of"):
+        cells.unsupported("ours", row, "the release cannot search there")
+        return
+    for term, archived, wanted in (
+        ("Message 77 of", False, {"long"}),
+        ("Answer to Second message of unicode", False, {"unicode"}),
+        ("Second message of archived", True, {"archived", "archived_unnamed"}),
+        ("Second message of deleted", False, set()),
+    ):
+        answer = server.call("thread/search", searchTerm=term, archived=archived, limit=100)
+        assert {names[hit["thread"]["id"]] for hit in answer["data"]} == wanted
+    cells.works("ours", row)
+
+
+def understands(server: AppServer, method: str, **params: Any) -> bool:
+    """Whether the release has the method and knows the words in the parameters."""
+    try:
+        server.call(method, **params)
+    except RpcError as error:
+        if error.unknown_method:
+            return False
+        raise
+    return True
+
+
+def check_deleted(server: AppServer, thread_id: str) -> None:
+    """Nothing knows the thread any more."""
+    for method in ("thread/read", "thread/resume", "thread/turns/list", "thread/archive"):
+        with pytest.raises(RpcError, match=r"not loaded|no rollout found"):
+            server.call(method, threadId=thread_id)
+
+
+def check_resumed(name: str, thread: StoredThread, answer: dict[str, Any]) -> None:
+    """What a resume says; cleared Git facts come back there, too (also of its own threads)."""
+    cleared = name in ("git_cleared", "git_all_cleared")
+    assert (answer["gitInfo"] or {}).get("branch") == (
+        GIT.branch if cleared else thread.git and thread.git.branch
+    )
+    assert len(answer["turns"]) > 0
+    assert answer["preview"] == thread.preview
+
+
+async def to_hear(home: Path, thread: StoredThread) -> list[dict[str, Any]]:
+    """What the model must hear of a thread's history."""
+    async with open_store(f"local:{home}") as store:
+        history = await store.load_history(thread.id)
+    return to_be_heard(item for turn in build_turns(history.items) for item in turn.items)
+
+
+def facts(thread: StoredThread) -> dict[str, Any]:
+    """What a turn by Codex leaves as it is."""
+    moving = {"updated_at", "recency_at", "token_usage", "model", "reasoning_effort"}
+    moving |= {"approval_mode", "sandbox_policy", "permission_profile"}
+    return {
+        key: value for key, value in msgspec.structs.asdict(thread).items() if key not in moving
+    }
