@@ -34,7 +34,7 @@ def test_a_damaged_line_is_reported_with_its_reason_and_code_five(cli: Run, home
     result = cli("doctor")
     assert result.code == 5
     (row,) = [row for row in result.rows if row[1] == "damaged_line"]
-    assert len(row) == 6
+    assert len(row) == 7
     assert home.plain in row[2]
     assert row[3]
 
@@ -46,7 +46,7 @@ def test_json_findings_name_the_thread(cli: Run, home: Home) -> None:
     assert result.code == 5
     (finding,) = [f for f in result.json["data"] if f["code"] == "damaged_line"]
     assert list(finding) == [
-        "code", "severity", "subject", "reason", "threadId", "fix", "fixed"
+        "code", "severity", "subject", "reason", "threadId", "fix", "fixed", "repairable"
     ]  # fmt: skip
     assert finding["threadId"] == home.plain
 
@@ -69,9 +69,9 @@ def test_remarks_are_printed_and_give_zero(cli: Run) -> None:
 def test_fix_adds_what_is_missing_and_says_so(cli: Run, home: Home) -> None:
     (row,) = cli("doctor").rows
     assert row[1] == "unindexed"
-    assert row[4:] == ["add the row", ""]
+    assert row[4:] == ["add the row", "", ""]
     fixed = cli("doctor", "--fix")
-    assert fixed.rows[0][4:] == ["add the row", "fixed"]
+    assert fixed.rows[0][4:] == ["add the row", "fixed", ""]
     assert cli("doctor").out == ""
 
 

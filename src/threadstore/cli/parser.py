@@ -40,6 +40,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "fork": ("fork", "start a new thread from an existing one"),
     "export": ("export", "write a thread as Markdown, JSON or rollout lines"),
     "doctor": ("doctor", "find (and mend) what is damaged, stale or invisible"),
+    "repair": ("repair", "write a damaged log again so that Codex reads it"),
     "tour": ("tour", "show your threads, or an example conversation"),
 }
 """Command → its module in ``threadstore.cli.commands``, and one line of help."""

@@ -22,13 +22,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = """\
 Report every file and row that is damaged, stale, orphaned or invisible, with the reason.
 Reads only; with --fix it adds what is missing and corrects rows of Codex's database, and
-never removes anything or rewrites history."""
+never removes anything or rewrites history: `threadstore repair` does that, one thread at a time."""
     parser.epilog = """\
 exit code 5 if a warning or an error was found (also if it was fixed); 0 if nothing was
 found, or only remarks (severity info)
 
 in a pipe each finding is one line of fields separated by tabs:
-severity, code, subject, reason, fix, "fixed" or nothing
+severity, code, subject, reason, fix, "fixed" or nothing, repair command or nothing
 
 examples:
   threadstore doctor
@@ -77,6 +77,8 @@ def _print_report(console: Console, findings: Sequence[Finding]) -> None:
         console.line(f"  {one_line(finding.reason)}")
         if finding.fix is not None:
             console.line(f"  {'fixed' if finding.fixed else 'fix'}: {one_line(finding.fix)}")
+        if finding.repairable:
+            console.line(f"  repair: `{_repair(finding)}`")
     mendable = sum(_mendable(finding) for finding in findings)
     if mendable:
         console.line()
@@ -100,7 +102,13 @@ def _fields(finding: Finding) -> tuple[str, ...]:
         finding.reason,
         finding.fix or "",
         "fixed" if finding.fixed else "",
+        _repair(finding) if finding.repairable else "",
     )
+
+
+def _repair(finding: Finding) -> str:
+    """Bytes of the log would have to change: only on request."""
+    return f"threadstore repair {finding.thread_id} --in-place"
 
 
 def _json(finding: Finding) -> dict[str, Any]:
@@ -112,4 +120,5 @@ def _json(finding: Finding) -> dict[str, Any]:
         "threadId": finding.thread_id,
         "fix": finding.fix,
         "fixed": finding.fixed,
+        "repairable": finding.repairable,
     }

@@ -15,7 +15,7 @@ from threadstore.errors import InvalidRequest
 from threadstore.metadata import StoredThread
 from threadstore.store import ThreadStore
 
-__all__ = ["configure", "run"]
+__all__ = ["check_output", "configure", "new_file", "run"]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +40,7 @@ examples:
 async def run(context: Context, args: argparse.Namespace) -> int:
     """Export one thread."""
     if args.output is not None:
-        _check_output(args.output, force=args.force)
+        check_output(args.output, force=args.force)
     async with context.open_store() as store:
         thread = await find_thread(store, args.id)
         with readable():
@@ -59,14 +59,14 @@ async def _write(
             context.console.raw(chunk)
         return
     first = await anext(chunks, b"")  # an unreadable thread leaves no file behind
-    with _new_file(args.output, force=args.force) as write, context.console.working("writing"):
+    with new_file(args.output, force=args.force) as write, context.console.working("writing"):
         write(first)
         async for chunk in chunks:
             write(chunk)
     context.console.remark(f"wrote {args.output}")
 
 
-def _check_output(path: str, *, force: bool) -> None:
+def check_output(path: str, *, force: bool) -> None:
     """Refuse before anything is read."""
     if os.path.isdir(path):
         raise InvalidRequest(f"{path} is a folder", hint="name a file in it")
@@ -75,7 +75,7 @@ def _check_output(path: str, *, force: bool) -> None:
 
 
 @contextlib.contextmanager
-def _new_file(path: str, *, force: bool) -> Iterator[Callable[[bytes], object]]:
+def new_file(path: str, *, force: bool) -> Iterator[Callable[[bytes], object]]:
     """The write function of a new file; a file left incomplete by an error is removed."""
     try:
         file = open(path, "wb" if force else "xb")  # noqa: SIM115 - closed below

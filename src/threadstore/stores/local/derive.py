@@ -177,6 +177,7 @@ class _Fold:
         self.git_edited = False
         self.recency: dt.datetime | None = None
         self.stamps: deque[str] = deque(maxlen=8)
+        self.ordinal: int | None = None
         self.lines = 0
         self.damaged = 0
         self.damage: list[Damage] = []
@@ -198,6 +199,8 @@ class _Fold:
                 self._session_meta(entry)
             else:
                 items.append(entry)
+        if items:
+            self.ordinal = items[-1].ordinal
         self._observe(items)
 
     def inherit_preview(self, batches: Iterator[list[RolloutItem | DamagedLine]], end: int) -> None:
@@ -228,7 +231,7 @@ class _Fold:
             return
         if self.first is None:
             self.first = view
-            self.facts["history_mode"] = view.history_mode or "legacy"
+            self.facts["history_mode"] = _history_mode(view, item)
         for field in _HEADER_TEXTS:
             value = getattr(view, field)
             if value:
@@ -331,6 +334,8 @@ class _Fold:
         last = next((m for text in reversed(self.stamps) if (m := parse_timestamp(text))), None)
         updated_at = last or facts.get("updated_at") or created_at
         facts.setdefault("model_provider", "")
+        if self.first is None and self.ordinal is not None:
+            facts["history_mode"] = "paginated"
         facts.setdefault("source", _DEFAULT_SOURCE)
         if not facts.get("parent_thread_id"):
             facts["parent_thread_id"] = source_parent(facts["source"])
@@ -354,6 +359,15 @@ class _Fold:
             return stamp.astimezone(dt.UTC)
         first = next((m for text in self.stamps if (m := parse_timestamp(text))), None)
         return first or file_time(self.file)
+
+
+def _history_mode(view: HeaderView, item: RolloutItem) -> str:
+    """Of a first header. Lines of paginated threads are numbered: that tells where the word is one
+    that nobody knows."""
+    if view.history_mode in ("legacy", "paginated"):
+        return view.history_mode
+    known = view.history_mode is None or item.ordinal is None
+    return "legacy" if known else "paginated"
 
 
 def file_time(file: RolloutFile) -> dt.datetime:

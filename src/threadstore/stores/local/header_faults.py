@@ -1,4 +1,4 @@
-"""What makes Codex drop a header, and with it hide the thread; and the header without that.
+"""What makes Codex drop a header or leave its thread out of lists, and the header without that.
 
 Codex reads a ``session_meta`` line as a whole: one field of a wrong shape costs the line (0.131 to
 0.169). Here it costs the field.
@@ -30,6 +30,8 @@ _OPTIONAL_TEXTS: Final = (
 _OPTIONAL_IDS: Final = ("session_id", "forked_from_id", "parent_thread_id")
 _MULTI_AGENT: Final = ("disabled", "v1", "v2")
 _SUBAGENTS: Final = ("review", "compact", "memory_consolidation")
+_WORDS: Final = ("cli", "vscode", "exec", "mcp", "unknown")
+"""Codex reads any other word as ``unknown``, which its lists leave out by default."""
 _SHOWN: Final = 60
 
 
@@ -124,7 +126,7 @@ def _is_id(value: Any) -> bool:
 
 def _is_source(source: Any) -> bool:
     if isinstance(source, str):
-        return True
+        return source in _WORDS
     if not isinstance(source, dict) or len(source) != 1:
         return False
     ((kind, value),) = source.items()

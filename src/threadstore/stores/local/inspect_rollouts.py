@@ -195,7 +195,7 @@ class _Lines:
             self.add("warning", "id_mismatch", reason)
         faults = [f"{field} {reason}" for field, reason in header_faults(payload)]
         if faults and not self.bare:
-            reason = f"Codex drops the header and hides the thread: {'; '.join(faults)}"
+            reason = f"Codex hides the thread because of its header: {'; '.join(faults)}"
             self.add("warning", "rejected_header", reason)
 
     def finish(self) -> None:

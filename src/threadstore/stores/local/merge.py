@@ -216,6 +216,8 @@ def _legacy(derived: Derived, thread: StoredThread, row: StateRow) -> dict[str, 
         changes |= _header_facts(row)
     else:
         changes |= _missing(derived, row)
+        if thread.source == "unknown" and row.source != "unknown":  # a word of the damaged header
+            changes["source"] = row.source
         changes["created_at"] = _creation(thread.created_at, row)
     if not derived.git_edited:
         changes["git"] = _git(row)

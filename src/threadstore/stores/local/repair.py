@@ -30,8 +30,6 @@ from threadstore.stores.local.reader import reading
 __all__ = ["repaired_lines"]
 
 _BOM: Final = b"\xef\xbb\xbf"
-_EVENTS: Final = ("event_msg",)
-"""What may stand before the header without Codex minding."""
 
 
 def repaired_lines(path: str, thread: StoredThread) -> Iterator[RepairedLine]:
@@ -72,30 +70,31 @@ class _Head(msgspec.Struct, kw_only=True):
     missing: bool = True
     """Whether no header of the thread comes before everything else that matters."""
     own: bytes | None = None
-    """The thread's own header, where there is one further down."""
+    """The thread's own header, where there is one, but not at the beginning."""
 
     @property
     def reason(self) -> str:
         """Why a header is added."""
         if self.own is not None:
-            return "added: the header, which does not come first"
+            return "added: the header, which has to come first"
         return "added: a header, from the file name, the row and the lines"
 
 
 def _survey(lines: Iterable[tuple[bytes, bool]], thread: StoredThread) -> _Head:
+    """Looks as far as the thread's own header. Codex 0.169 resumes a thread only if its first line
+    that is not blank is one."""
     head, anything, first = _Head(), False, True
     for line, terminated in lines:
         item = parse_line(line, 1, terminated=terminated)
-        if not isinstance(item, RolloutItem):
-            continue
-        anything = True
-        if first and item.type == "session_meta" and _may_be_own(item, thread):
-            head.bare, head.missing = b'"payload"' not in line, False
-            break
-        if item.type == "session_meta" and is_header_of(item, thread.id):
-            head.own = line
-            break
-        first = first and item.type in _EVENTS
+        if isinstance(item, RolloutItem):
+            anything = True
+            if first and item.type == "session_meta" and _may_be_own(item, thread):
+                head.bare, head.missing = b'"payload"' not in line, False
+                break
+            if is_header_of(item, thread.id):
+                head.own = line
+                break
+        first = first and item is None
     if not anything:
         raise CorruptHistory(
             f"no line of thread {thread.id} can be read", hint="there is nothing to repair"
