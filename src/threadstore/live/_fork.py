@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 import msgspec
 
-from threadstore.errors import InvalidRequest, ThreadNotFound, ThreadStoreError
+from threadstore.errors import InvalidRequest, ThreadNotFound, ThreadStoreError, Unsupported
 from threadstore.history.facts import fold
 from threadstore.history.header import read_header
 from threadstore.history.items import RolloutItem
@@ -59,21 +59,23 @@ async def fork_thread(
     open_status: OpenStatus = "in_progress" if running else "interrupted"
     end = _end(items, entries[-1].position or 0, point, open_status)
     items = [item for item in items if (item.position or 0) <= end]
-    by_reference = store.capabilities.fork_by_reference
     new = msgspec.structs.replace(
         new or _like(stored, items),
         id=new_id,
         forked_from_id=source_id,
         history_mode=cast("HistoryMode", stored.history_mode),
-        history_base=HistoryBase(thread_id=source_id, position=end) if by_reference else None,
     )
     if cwd is not None:
         new = msgspec.structs.replace(new, cwd=cwd)
+    observed = _observed(stored, items, whole=point == ForkPoint())
     async with AsyncExitStack() as undo:
-        observed = _observed(stored, items, whole=point == ForkPoint())
-        fork = await LiveThread.create(store, new, clock=clock, observed=observed)
+        base = HistoryBase(thread_id=source_id, position=end)
+        fork = await _referring(store, new, base, clock, observed)
+        copied = fork is None
+        if fork is None:
+            fork = await LiveThread.create(store, new, clock=clock, observed=observed)
         undo.push_async_callback(_remove, store, fork)
-        if not by_reference:
+        if copied:
             await fork.append_items(items, verbatim=True)
         await fork.persist()
         if stored.name is not None:
@@ -81,6 +83,23 @@ async def fork_thread(
         await fork.flush()
         undo.pop_all()
     return fork
+
+
+async def _referring(
+    store: ThreadStore,
+    new: NewThread,
+    base: HistoryBase,
+    clock: Clock,
+    observed: ThreadMetadataPatch,
+) -> LiveThread | None:
+    """A fork that refers to its source; ``None`` where the history has to be copied."""
+    if not store.capabilities.fork_by_reference:
+        return None
+    new = msgspec.structs.replace(new, history_base=base)
+    try:
+        return await LiveThread.create(store, new, clock=clock, observed=observed)
+    except Unsupported:  # of this history: legacy threads on some stores, or damage in it
+        return None
 
 
 def _end(

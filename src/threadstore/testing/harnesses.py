@@ -121,7 +121,10 @@ class LocalHarness(StoreHarness):
     @property
     def capabilities(self) -> Capabilities:
         return Capabilities(
-            durability=Durability.PROCESS, rollout_paths=True, exclusive_writers=True
+            durability=Durability.PROCESS,
+            rollout_paths=True,
+            exclusive_writers=True,
+            fork_by_reference=True,
         )
 
     @asynccontextmanager

@@ -13,12 +13,29 @@ from typing import TypeAlias
 
 import msgspec
 
-from threadstore.errors import InvalidRequest
+from threadstore.errors import InvalidRequest, Unsupported
+from threadstore.history.header import SegmentBase
 from threadstore.history.items import RolloutItem
-from threadstore.stores.local.lines import Log, count_newlines, split_backwards, split_lines
-from threadstore.stores.local.paths import RolloutFile, plain_path
+from threadstore.stores.local.lines import (
+    Log,
+    count_newlines,
+    ends_with_newline,
+    offset_after,
+    split_backwards,
+    split_lines,
+)
+from threadstore.stores.local.paths import RolloutFile, parse_rollout_name, plain_path
 
-__all__ = ["FindRollout", "Lineage", "Segment", "current_rollout", "read_header", "resolve_lineage"]
+__all__ = [
+    "Base",
+    "FindRollout",
+    "Lineage",
+    "Segment",
+    "base_at",
+    "current_rollout",
+    "read_header",
+    "resolve_lineage",
+]
 
 FindRollout: TypeAlias = Callable[[str], str | None]
 """Maps a rollout id to the plain path of its file; ``None`` if there is none."""
@@ -50,6 +67,15 @@ class Lineage(msgspec.Struct, frozen=True, kw_only=True):
     def inherited(self) -> int:
         """Position before the first line of the thread's own file."""
         return self.segments[-1].first_position - 1
+
+
+class Base(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a new thread stands on another one."""
+
+    segment: SegmentBase
+    """As its header says it."""
+    position: int
+    """Lines of history that it inherits."""
 
 
 class _Base(msgspec.Struct):
@@ -116,6 +142,58 @@ def resolve_lineage(path: str, find_rollout: FindRollout) -> Lineage:
     if problem is not None:
         position = max(used.end_ordinal_exclusive if used else 0, 1)
     return Lineage(segments=tuple(_place(chain, position, problem)))
+
+
+def base_at(path: str, find_rollout: FindRollout, position: int) -> Base:
+    """What a fork has to say that takes over *position* lines (at least one) of the history whose
+    current rollout is *path*.
+
+    A torn last line stays behind: Codex 0.169 counts on a base of whole lines. Raises
+    InvalidRequest if the history is shorter, Unsupported where no header could say it (inherited
+    lines are missing, a line without newline is whole, no ordinals), OSError.
+    """
+    lineage = resolve_lineage(path, find_rollout)
+    segments = [part for part in lineage.segments if part.first_position <= position]
+    if not segments or any(part.missing for part in segments):
+        raise Unsupported("history_base", "inherited lines of the source are missing")
+    segment = segments[-1]
+    name = parse_rollout_name(os.path.basename(segment.path))
+    if name is None:
+        raise Unsupported("history_base", f"the name of {segment.path} says no rollout id")
+    wanted = position - segment.first_position + 1
+    with Log.open(segment.path) as log:
+        descriptor, size = log.plain()
+        offset, lines = offset_after(descriptor, size, wanted)
+        if lines < wanted:
+            there = segment.first_position - 1 + lines
+            raise InvalidRequest(f"the history has {there} lines, not {position}")
+        if not ends_with_newline(descriptor, offset):
+            offset, lines = _without_torn_line(descriptor, offset), lines - 1
+        end = _end_ordinal(descriptor, offset)
+    return Base(
+        segment=SegmentBase(
+            thread_id=name.rollout_id, end_ordinal_exclusive=end, end_byte_offset=offset
+        ),
+        position=segment.first_position - 1 + lines,
+    )
+
+
+def _without_torn_line(descriptor: int, size: int) -> int:
+    """Where the last line begins, which is torn."""
+    line = next(split_backwards(descriptor, size))[0][0]
+    if _parse(line) is not None:
+        raise Unsupported("history_base", "the last line of the source lacks its newline only")
+    return size - len(line)
+
+
+def _end_ordinal(descriptor: int, size: int) -> int:
+    """The ordinal after the last one among the first *size* bytes."""
+    for lines, _ in split_backwards(descriptor, size):
+        for line in lines:
+            item = _parse(line)
+            if item is not None and item.ordinal is not None:
+                return item.ordinal + 1
+    raise Unsupported("history_base", "the lines of the source have no ordinals")
 
 
 def current_rollout(

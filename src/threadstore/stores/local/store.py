@@ -45,7 +45,7 @@ from threadstore.store import (
 from threadstore.stores.local.archiving import Archiver
 from threadstore.stores.local.home_config import read_home_config
 from threadstore.stores.local.index_db import IndexDb
-from threadstore.stores.local.lineage import resolve_lineage
+from threadstore.stores.local.lineage import Base, base_at, resolve_lineage
 from threadstore.stores.local.locks import check_unused
 from threadstore.stores.local.metadata import MetadataWriter
 from threadstore.stores.local.paths import (
@@ -66,7 +66,10 @@ __all__ = ["LocalThreadStore"]
 T = TypeVar("T")
 
 _CAPABILITIES: Final = Capabilities(
-    durability=Durability.PROCESS, rollout_paths=True, exclusive_writers=True
+    durability=Durability.PROCESS,
+    rollout_paths=True,
+    exclusive_writers=True,
+    fork_by_reference=True,
 )
 
 
@@ -138,16 +141,38 @@ class LocalThreadStore(ThreadStore):
     async def create_thread(self, new: NewThread) -> StoredThread:
         self._check_open()
         check_class(new, NewThread)
-        if new.history_base is not None:
-            raise Unsupported("history_base", "this store copies history when it forks a thread")
         thread_id = new_thread_id() if new.id is None else parse_thread_id(new.id)
-        async with self._writers.locks.of(thread_id):
+        source_id = new.history_base and parse_thread_id(new.history_base.thread_id)
+        # The source stays where it is until it is known that a thread stands on it.
+        async with self._writers.locks.all_of({thread_id, source_id or thread_id}):
             if thread_id in self._writers or (new.id is not None and await self._find(thread_id)):
                 raise Conflict(
                     f"thread already exists: {thread_id}",
                     hint="resume it, or leave the id out to get a new one",
                 )
-            return self._writers.create(new, self._new_thread(thread_id, new)).thread
+            base = await self._base_of(new)
+            return self._writers.create(new, self._new_thread(thread_id, new), base).thread
+
+    async def _base_of(self, new: NewThread) -> Base | None:
+        """Where a fork by reference begins; paginated threads only, as in Codex 0.155 to 0.169."""
+        wanted = new.history_base
+        if wanted is None:
+            return None
+        source = await self._find(parse_thread_id(wanted.thread_id))
+        if source is None or source.rollout_path is None:
+            raise ThreadNotFound(wanted.thread_id)
+        if new.history_mode != "paginated" or source.history_mode != "paginated":
+            raise Unsupported("history_base", "the history of a legacy thread has to be copied")
+        check_position(wanted.position, "position")
+        if not wanted.position:
+            return None
+        path = source.rollout_path
+        try:
+            return await in_worker(lambda: base_at(path, self._find_rollout, wanted.position))
+        except FileNotFoundError as error:
+            raise ThreadNotFound(source.id) from error
+        except OSError as error:
+            raise unavailable(error, f"cannot read {path}") from error
 
     def _new_thread(self, thread_id: str, new: NewThread) -> StoredThread:
         created_at = from_ms(to_ms(self._clock.now()))
@@ -363,7 +388,8 @@ class LocalThreadStore(ThreadStore):
         return await self._with_family(thread_id, lambda _thread: True, "", self._delete)
 
     def _delete(self, threads: list[StoredThread]) -> None:
-        self._sync.check_unreferenced({thread.id for thread in threads})
+        ids = {thread.id for thread in threads}
+        self._sync.check_unreferenced(ids, self._writers.unwritten_bases())
         self._archiver.delete(threads)
 
     async def _with_family(
@@ -434,7 +460,8 @@ class LocalThreadStore(ThreadStore):
             if thread is None:
                 raise ThreadNotFound(thread_id)
             if thread.history_mode == "paginated":
-                self._sync.check_unreferenced({thread_id}, hint="fork it, and go on there")
+                forks = self._writers.unwritten_bases()
+                self._sync.check_unreferenced({thread_id}, forks, hint="fork it, and go on there")
             repair = await in_worker(lambda: repair_in_place(self._home, thread))
             with self._sync.following():
                 await in_worker(lambda: self._sync.refresh_thread(thread_id))

@@ -174,20 +174,29 @@ class IndexSync:
             _log.warning("the list index has to follow later: %s", error)
 
     def check_unreferenced(
-        self, thread_ids: Collection[str], *, hint: str = "delete the fork first"
+        self,
+        thread_ids: Collection[str],
+        unwritten: Iterable[tuple[str, str]],
+        *,
+        hint: str = "delete the fork first",
     ) -> None:
-        """Conflict if the history of a thread outside *thread_ids* stands on one of them."""
-        for thread in self.threads():
-            if (
-                thread.id in thread_ids
-                or thread.history_mode != "paginated"
-                or thread.rollout_path is None
-            ):
+        """Conflict if the history of a thread outside *thread_ids* stands on one of them.
+
+        *unwritten* are threads without a file, each with the rollout id that it stands on.
+        """
+        paths = [
+            (thread.id, thread.rollout_path)
+            for thread in self.threads()
+            if thread.history_mode == "paginated"
+        ]
+        paths += ((thread_id, self._find_rollout(base)) for thread_id, base in unwritten)
+        for thread_id, path in paths:
+            if thread_id in thread_ids or path is None:
                 continue
-            for owner in self._owners(thread.rollout_path):
+            for owner in self._owners(path):
                 if owner in thread_ids:
                     raise Conflict(
-                        f"the history of thread {thread.id} stands on thread {owner}",
+                        f"the history of thread {thread_id} stands on thread {owner}",
                         hint=hint,
                     )
 

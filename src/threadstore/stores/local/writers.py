@@ -14,6 +14,7 @@ from threadstore.history.header import is_header_of, session_meta_item
 from threadstore.history.items import RolloutItem, encode_lines
 from threadstore.metadata import NewThread, StoredThread, ThreadMetadataPatch
 from threadstore.store import AppendReceipt
+from threadstore.stores.local.lineage import Base
 from threadstore.stores.local.locks import WriterLock
 from threadstore.stores.local.paths import Home
 from threadstore.stores.local.recorder import Recorder
@@ -66,7 +67,12 @@ class LiveWriter:
     """A thread that this store writes: its log, its lock, its metadata as known here."""
 
     def __init__(
-        self, thread: StoredThread, recorder: Recorder, lock: WriterLock, turn: asyncio.Lock
+        self,
+        thread: StoredThread,
+        recorder: Recorder,
+        lock: WriterLock,
+        turn: asyncio.Lock,
+        base: Base | None = None,
     ) -> None:
         self.thread = thread
         self.recorder = recorder
@@ -75,6 +81,8 @@ class LiveWriter:
         self.waiting = ThreadMetadataPatch()
         """Observed metadata that came before the first line."""
         self.receipts: dict[str, AppendReceipt] = {}
+        self.base = base
+        """What a new thread stands on; its header says so once it has history."""
         self._lock = lock
 
     @property
@@ -147,22 +155,36 @@ class Writers:
                     f"thread is live: {thread_id}", holder="this store", hint="shut it down first"
                 )
 
-    def create(self, new: NewThread, thread: StoredThread) -> LiveWriter:
+    def unwritten_bases(self) -> list[tuple[str, str]]:
+        """Threads that no file tells of yet, each with the id of the rollout that it stands on."""
+        return [
+            (writer.thread.id, writer.base.segment.thread_id)
+            for writer in self._live.values()
+            if writer.base is not None and not writer.materialised
+        ]
+
+    def create(self, new: NewThread, thread: StoredThread, base: Base | None = None) -> LiveWriter:
         """A writer for a new thread; nothing but the lock is on disk."""
         assert thread.rollout_path is not None
-        paginated = thread.history_mode == "paginated"
+        first = base.segment.end_ordinal_exclusive if base else 0
+        ordinal = first if thread.history_mode == "paginated" else None
         header = session_meta_item(
             new,
             thread_id=thread.id,
             created_at=thread.created_at,
             cli_version=thread.cli_version,
             model_provider=thread.model_provider,
-        ).encode(rfc3339_ms(self._clock.now()), 0 if paginated else None)
+            history_base=base.segment if base else None,
+        ).encode(rfc3339_ms(self._clock.now()), ordinal)
         lock = WriterLock.acquire(self._home, thread.id)
         recorder = Recorder.create(
-            thread.rollout_path, header, lock=lock, header_ordinal=0 if paginated else None
+            thread.rollout_path,
+            header,
+            lock=lock,
+            inherited=base.position if base else 0,
+            header_ordinal=ordinal,
         )
-        return self._add(thread, recorder, lock)
+        return self._add(thread, recorder, lock, base)
 
     def resume(self, thread_id: str, read: Callable[[str], tuple[StoredThread, int]]) -> LiveWriter:
         """A writer for a thread with history. *read* gives the thread and the number of lines it
@@ -189,8 +211,10 @@ class Writers:
         except FileNotFoundError as error:
             raise ThreadNotFound(thread.id) from error
 
-    def _add(self, thread: StoredThread, recorder: Recorder, lock: WriterLock) -> LiveWriter:
-        writer = LiveWriter(thread, recorder, lock, self.locks.of(thread.id))
+    def _add(
+        self, thread: StoredThread, recorder: Recorder, lock: WriterLock, base: Base | None = None
+    ) -> LiveWriter:
+        writer = LiveWriter(thread, recorder, lock, self.locks.of(thread.id), base)
         self._live[thread.id] = writer
         return writer
 
