@@ -254,9 +254,11 @@ def test_a_last_line_without_newline_is_ended(
     content = path.read_bytes()
     content = content[:-1] if tail is None else content + tail
     path.write_bytes(content)
+    os.utime(path, ns=(1, 1_700_000_000_000_000_000))
     assert home.codes() == [code]
     assert home.only(fix=True).fixed
     assert path.read_bytes() == content + b"\n"
+    assert path.stat().st_mtime_ns == 1_700_000_000_000_000_000  # which Codex shows
     assert home.codes() == after
 
 

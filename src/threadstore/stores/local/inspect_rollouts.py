@@ -237,9 +237,11 @@ def _end_last_line(path: str) -> None:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
         try:
-            size = os.fstat(descriptor).st_size
-            if size and os.pread(descriptor, 1, size - 1) != b"\n":
+            before = os.fstat(descriptor)
+            if before.st_size and os.pread(descriptor, 1, before.st_size - 1) != b"\n":
                 os.write(descriptor, b"\n")
+                # Codex shows the time of the file as the time of the last use.
+                os.utime(descriptor, ns=(before.st_atime_ns, before.st_mtime_ns))
                 os.fsync(descriptor)
         finally:
             os.close(descriptor)
