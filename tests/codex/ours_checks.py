@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
 SOURCE_KINDS = ("cli", "vscode", "exec", "subAgent")
 TIMES = ("createdAt", "updatedAt", "recencyAt")
-LEFT_OUT_OF_LISTS = ("forkedFromId", "threadSource")
-"""What the lists of some releases do not say, of threads of their own neither."""
+LEFT_OUT_OF_LISTS = {"forkedFromId", "threadSource"}
+"""What the releases do not say in lists, of threads of their own neither."""
+LEFT_OUT_OF_ROWS = {*LEFT_OUT_OF_LISTS, "parentThreadId"}
+"""The same for lists that look at the database only."""
 
 
 def like(ours: Any, theirs: Any) -> Any:
@@ -44,23 +46,22 @@ def check_thread(name: str, thread: StoredThread, theirs: Json, **known: Any) ->
     skipped = {"turns", "status", *TIMES}
     wanted = {key: value for key, value in like(ours, theirs).items() if key not in skipped}
     found = {key: value for key, value in theirs.items() if key not in skipped}
-    assert differences({name: wanted}, {name: found}) == []
-    assert found.keys() == wanted.keys(), name
+    unequal = differences({name: wanted}, {name: found})
+    assert not unequal, unequal
+    assert sorted(found) == sorted(wanted), name
     for key in theirs.keys() & set(TIMES):
         # 0.131 moves the "updated at" of threads in one second by some ms, to tell them apart.
         assert abs(theirs[key] - ours[key]) <= 1, (name, key)
 
 
-def check_listed(name: str, thread: StoredThread, theirs: Json, *, filled: bool = True) -> set[str]:
-    """The same for a list; returns what it left out. *filled*: the release fills empty columns
-    from the file's first line, so that Git facts come back that were cleared."""
+def check_listed(name: str, thread: StoredThread, theirs: Json, *, filled: bool = True) -> None:
+    """The same for a list. *filled*: the release fills empty columns from the file's first line,
+    so that Git facts come back that were cleared."""
     known: Json = {}
     if filled and name in ("git_cleared", "git_all_cleared"):
         known["gitInfo"] = {"sha": GIT.sha, "branch": GIT.branch, "originUrl": GIT.origin_url}
-    ours = protocol_thread(thread)
-    left_out = {key for key in LEFT_OUT_OF_LISTS if ours[key] and theirs.get(key, ours) is None}
+    left_out = LEFT_OUT_OF_LISTS if filled else LEFT_OUT_OF_ROWS
     check_thread(name, thread, theirs, **known, **dict.fromkeys(left_out))
-    return left_out
 
 
 def check_turns(name: str, ours: Sequence[Json], theirs: Sequence[Json], *, failures: bool) -> None:
@@ -69,7 +70,8 @@ def check_turns(name: str, ours: Sequence[Json], theirs: Sequence[Json], *, fail
     if not failures:
         for turn in wanted:  # the release has no word for a failed turn once it is over
             turn.update(status=turn["status"].replace("failed", "completed"), error=None)
-    assert [_turn(turn) for turn in theirs] == wanted, name
+    unequal = [pair for pair in zip(wanted, map(_turn, theirs), strict=True) if pair[0] != pair[1]]
+    assert not unequal, (name, unequal)
 
 
 def _turn(turn: Json) -> Json:
