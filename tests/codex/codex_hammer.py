@@ -154,7 +154,7 @@ class CodexHammer:
         both = [self._listed(limit=9, sortKey="created_at", archived=b) for b in (False, True)]
         for ids in both:
             if len(ids) != len(set(ids)):
-                self.ledger.problems.append("list: a thread twice")
+                self.ledger.problems.append("Codex lists a thread twice")
         self._check_started({*both[0], *both[1]})
 
     def _check_started(self, seen: set[str]) -> None:
@@ -162,7 +162,7 @@ class CodexHammer:
         if missing := self._started - seen:
             again = self._listed(limit=100) + self._listed(limit=100, archived=True)
             if missing - {*again}:
-                self.ledger.problems.append(f"list: {missing} missing")
+                self.ledger.problems.append(f"Codex does not list {missing}")
 
     def _read(self) -> None:
         thread_id = self._any()

@@ -33,6 +33,7 @@ __all__ = [
     "make_folders",
     "new_rollout_path",
     "open_private",
+    "other_place",
     "parse_rollout_name",
     "plain_path",
     "rollout_file_name",
@@ -203,6 +204,14 @@ def active_path(home: Home, path: str) -> str:
         )
     stamp = name.stamp
     return f"{home.sessions}/{stamp.year}/{stamp.month:02}/{stamp.day:02}/{base}"
+
+
+def other_place(home: Home, path: str) -> str:
+    """Where *path* is if somebody has archived or unarchived it; *path* if no place can be told."""
+    if not path.startswith(home.archived + "/"):
+        return archived_path(home, path)
+    name = parse_rollout_name(os.path.basename(path))
+    return path if name is None or name.stamp is None else active_path(home, path)
 
 
 def stat_rollout(home: Home, path: str) -> RolloutFile | None:

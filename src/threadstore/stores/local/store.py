@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Final, TypeVar
 
@@ -55,7 +55,8 @@ from threadstore.stores.local.paths import (
     new_rollout_path,
     unavailable,
 )
-from threadstore.stores.local.reader import Batch, read_bytes, read_history
+from threadstore.stores.local.reader import Batch
+from threadstore.stores.local.reading import HistoryReading
 from threadstore.stores.local.state_db import StateDb
 from threadstore.stores.local.sync import IndexSync
 from threadstore.stores.local.writers import LiveWriter, Writers, in_worker
@@ -105,6 +106,7 @@ class LocalThreadStore(ThreadStore):
             clock=self._clock,
             is_live=self._writers.__contains__,
         )
+        self._reading = HistoryReading(self._log_path, self._find_rollout)
         self._metadata = MetadataWriter(
             self._home, self._writers, self._state, self._index, self._sync, self._clock
         )
@@ -283,43 +285,24 @@ class LocalThreadStore(ThreadStore):
     ) -> AsyncIterator[RolloutItem | DamagedLine]:
         thread_id = self._parse(thread_id)
         check_position(after, "after")
-        path = await self._log_path(thread_id)
-        if path is None:
-            return
-        for batch in self._batches(thread_id, path, after=after, reverse=reverse):
+        for batch in await self._reading.batches(thread_id, after=after, reverse=reverse):
             for entry in batch:
                 yield entry
             await asyncio.sleep(0)
 
     async def load_history(self, thread_id: str) -> History:
         thread_id = self._parse(thread_id)
-        path = await self._log_path(thread_id)
         entries: Batch = []
-        for number, batch in enumerate(self._batches(thread_id, path) if path else ()):
+        for number, batch in enumerate(await self._reading.batches(thread_id)):
             entries += batch
             if number % 8 == 7:  # some 2,000 lines, a few milliseconds
                 await asyncio.sleep(0)
         return History.of(thread_id, entries)
 
     async def raw_history(self, thread_id: str) -> AsyncIterator[bytes]:
-        thread_id = self._parse(thread_id)
-        path = await self._log_path(thread_id)
-        if path is None:
-            return
-        try:
-            for chunk in read_bytes(path):
-                yield chunk
-                await asyncio.sleep(0)
-        except FileNotFoundError as error:
-            raise ThreadNotFound(thread_id) from error
-
-    def _batches(
-        self, thread_id: str, path: str, *, after: int = 0, reverse: bool = False
-    ) -> Iterator[Batch]:
-        try:
-            yield from read_history(path, self._find_rollout, after=after, reverse=reverse)
-        except FileNotFoundError as error:
-            raise ThreadNotFound(thread_id) from error
+        for chunk in await self._reading.raw(self._parse(thread_id)):
+            yield chunk
+            await asyncio.sleep(0)
 
     async def _log_path(self, thread_id: str) -> str | None:
         """Where the history is; ``None`` for a live thread that has none yet."""

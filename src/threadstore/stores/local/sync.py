@@ -26,7 +26,7 @@ from threadstore.queries import ThreadQuery
 from threadstore.stores.local.derive import EMPTY, Derived, derive
 from threadstore.stores.local.entry import Entry
 from threadstore.stores.local.index_db import IndexDb, IndexedFile
-from threadstore.stores.local.lineage import current_rollout, resolve_lineage
+from threadstore.stores.local.lineage import resolve_lineage
 from threadstore.stores.local.merge import adopt, merge, rebase, settle
 from threadstore.stores.local.paths import (
     Home,
@@ -40,6 +40,7 @@ from threadstore.stores.local.paths import (
 from threadstore.stores.local.state_db import StateDb
 from threadstore.stores.local.state_rows import StateRow
 from threadstore.stores.local.watches import FolderWatch, NameWatch, RowWatch
+from threadstore.stores.local.whereabouts import choose_file, file_now
 
 __all__ = ["MISSING", "IndexSync", "choose_file"]
 
@@ -48,6 +49,8 @@ T = TypeVar("T")
 MISSING: Final = "the file is missing"
 """``problem`` of a file that was there, and whose thread has a row or a name still."""
 _BATCH: Final = 64
+_MOVES: Final = 3
+"""How often to look for a file that is moved (archived, unarchived) while it is looked for."""
 _log: Final = logging.getLogger(__name__)
 
 
@@ -130,21 +133,25 @@ class IndexSync:
 
     def refresh_thread(self, thread_id: str) -> StoredThread | None:
         """One thread as it is at this moment; ``None`` if it has no file."""
-        with self._lock:
-            self._load()
-            if self._is_left_alone(thread_id):
-                return self._index.get(thread_id)
-            self._names.update()
-            file = self._locate(thread_id)
-        if file is None:
-            self.refresh()  # its file may have the name of another thread
+        for _ in range(_MOVES):
             with self._lock:
+                self._load()
+                if self._is_left_alone(thread_id):
+                    return self._index.get(thread_id)
+                self._names.update()
                 file = self._locate(thread_id)
-        with self._lock:
             if file is None:
-                self._index.remove([thread_id])
-                return None
-            return self._index_thread(thread_id, file)
+                self.refresh()  # its file may have the name of another thread
+            with self._lock:
+                file = file or self._locate(thread_id)
+                thread = self._index_thread(thread_id, file) if file is not None else None
+                if thread is not None or not self._owned.get(thread_id):
+                    break
+        else:
+            thread = None
+        if thread is None:
+            self._index.remove([thread_id])
+        return thread
 
     def settle(self, thread: StoredThread) -> None:
         """A writer of ours has let *thread* go in this state: what its file says now is no news."""
@@ -205,7 +212,8 @@ class IndexSync:
     def files_of(self, thread_id: str) -> list[RolloutFile]:
         """The files that are known to belong to a thread, as they are now."""
         paths = sorted(self._owned.get(thread_id, ()))
-        return [file for path in paths if (file := stat_rollout(self._home, path)) is not None]
+        files = [file for path in paths if (file := file_now(self._home, path)) is not None]
+        return list({file.path: file for file in files}.values())
 
     def _load(self) -> None:
         """Start again from what the index says, if it is another one."""
@@ -233,18 +241,22 @@ class IndexSync:
         self._folders.start()
         for file in scan(self._home, self._note_problem, self._folders.note):
             found[file.path] = file
+        gone = [path for path in self._known if path not in found and not self._is_hidden(path)]
+        for path in gone:  # or moved, while all were looked at, to where nobody looked any more
+            now = file_now(self._home, path)
+            if now is not None:
+                found.setdefault(now.path, now)
         self._rollouts = {
             file.name.rollout_id: file.path for file in found.values() if file.name is not None
         }
         changed = [file for file in found.values() if self._is_news(file)]
-        gone = [path for path in self._known if path not in found and not self._is_hidden(path)]
         try:
-            if gone:
-                self._forget(gone)
             for done, batch in _batches(changed):
                 self._index_files(batch)
                 if on_progress is not None:
                     on_progress(done, len(changed))
+            # Last, so that a thread whose file has moved is in the index all the time.
+            self._forget([path for path in gone if path not in found])
         finally:
             self._rollouts = None
 
@@ -313,11 +325,16 @@ class IndexSync:
             self._owned.setdefault(thread_id, set()).add(file.path)
         return previous
 
-    def _forget(self, paths: Iterable[str]) -> None:
+    def _forget(self, paths: Collection[str]) -> None:
+        if not paths:
+            return
         with self._lock, self._index.transaction():
             for path in paths:
                 known = self._known[path]
                 owner = known.thread_id
+                file = file_now(self._home, path)
+                if file is not None and file.path not in self._owned.get(owner or "", ()):
+                    continue  # it is being moved at this moment
                 if owner is not None and self._is_left_alone(owner):
                     continue
                 if owner is not None:
@@ -456,22 +473,6 @@ class IndexSync:
             with self._lock, self._index.transaction():
                 for thread_id in batch:
                     self._reindex(thread_id, None)
-
-
-def choose_file(
-    thread_id: str, files: Collection[RolloutFile], row: StateRow | None
-) -> RolloutFile | None:
-    """The file that stands for a thread: one that bears its name before a renamed copy, the one
-    its row names (in whichever folder it is now), an active one before an archived one."""
-    if len(files) > 1:
-        named = [file for file in files if file.name and file.name.thread_id == thread_id]
-        files = named or files
-    preferred: str | None = None
-    if row is not None and len(files) > 1:
-        wanted = os.path.basename(row.rollout_path)
-        same = [file for file in files if os.path.basename(file.path) == wanted]
-        preferred = min(same, key=lambda file: file.archived).path if same else None
-    return current_rollout(files, preferred)
 
 
 def _batches(things: Collection[T]) -> Iterator[tuple[int, list[T]]]:

@@ -1,0 +1,38 @@
+"""Where the files of a thread are at this moment, and which of several stands for it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+
+from threadstore.stores.local.lineage import current_rollout
+from threadstore.stores.local.paths import Home, RolloutFile, other_place, stat_rollout
+from threadstore.stores.local.state_rows import StateRow
+
+__all__ = ["choose_file", "file_now"]
+
+
+def file_now(home: Home, path: str) -> RolloutFile | None:
+    """The file that was at *path*, there or where somebody has archived or unarchived it to."""
+    other = other_place(home, path)
+    for place in (path, other, path, other):  # it may be moved between two looks
+        file = stat_rollout(home, place)
+        if file is not None:
+            return file
+    return None
+
+
+def choose_file(
+    thread_id: str, files: Collection[RolloutFile], row: StateRow | None
+) -> RolloutFile | None:
+    """The file that stands for a thread: one that bears its name before a renamed copy, the one
+    its row names (in whichever folder it is now), an active one before an archived one."""
+    if len(files) > 1:
+        named = [file for file in files if file.name and file.name.thread_id == thread_id]
+        files = named or files
+    preferred: str | None = None
+    if row is not None and len(files) > 1:
+        wanted = os.path.basename(row.rollout_path)
+        same = [file for file in files if os.path.basename(file.path) == wanted]
+        preferred = min(same, key=lambda file: file.archived).path if same else None
+    return current_rollout(files, preferred)
