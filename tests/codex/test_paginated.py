@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pytest
-from tests.codex.app_server import AppServer, RpcError, write_config
-from tests.codex.comparing import differences, facts, our_turns, told
-from tests.codex.model_server import ANSWERS
+from tests.codex.app_server import RpcError
+from tests.codex.comparing import memory_modes, our_turns, told
+from tests.codex.paginated import (
+    ASKED,
+    BY_CODEX,
+    BY_US,
+    Place,
+    check_metadata,
+    check_ordinals,
+    check_projection,
+    our_turn,
+    shown,
+)
 from tests.codex.releases import FIRST_PAGINATED, Release
 
 from threadstore.factory import open_store
-from threadstore.ids import new_thread_id
 from threadstore.manager import ThreadManager
 from threadstore.metadata import GitInfoPatch, NewThread, ThreadMetadataPatch
-from threadstore.protocol.codex_thread import protocol_thread
-from threadstore.testing import items
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,18 +32,9 @@ if TYPE_CHECKING:
     from tests.codex.cells import Cells
     from tests.codex.model_server import ModelServer
 
-    from threadstore.history.items import RolloutItem
     from threadstore.metadata import StoredThread
 
 pytestmark = [pytest.mark.codex, pytest.mark.timeout(600)]
-
-ASKED, ANSWERED = "A turn by Codex [scene plain]", ANSWERS["plain"]
-BY_CODEX = ("completed", [ASKED, ANSWERED])
-BY_US = ("completed", ["A turn by us", "Answered by us"])
-
-NAMED = ThreadMetadataPatch(name="Named by us")
-GIT = ThreadMetadataPatch(git=GitInfoPatch(branch="edited", sha="0" * 40))
-MEMORY = ThreadMetadataPatch(memory_mode="disabled")
 
 SHAPES: dict[str, str] = {
     "plain": "paginated thread",
@@ -49,27 +47,9 @@ SHAPES: dict[str, str] = {
 """What Codex makes, each with the row that says what became of it after we went on."""
 
 
-class Place(NamedTuple):
-    """A home with its working directory and a release that works in it."""
-
-    release: Release
-    home: Path
-    cwd: Path
-
-    def serve(self) -> AppServer:
-        return self.release.serve(self.home, self.cwd)
-
-    def path(self, thread_id: str) -> Path:
-        """The newest file of a thread."""
-        return max(self.home.glob(f"sessions/**/*{thread_id}*"), key=lambda path: path.name)
-
-
 @pytest.fixture
 def place(release: Release, model: ModelServer, tmp_path: Path) -> Place:
-    home, cwd = tmp_path / "home", tmp_path / "work"
-    cwd.mkdir()
-    write_config(home, model.url)
-    return Place(release, home, cwd)
+    return Place.make(release, model, tmp_path)
 
 
 def codex_threads(place: Place) -> dict[str, tuple[str, int]]:
@@ -119,11 +99,6 @@ def compress(place: Place, thread_id: str) -> bool:
     return True
 
 
-def our_turn(cwd: Path) -> list[RolloutItem]:
-    """A turn in the words of legacy threads, as a caller of ours may say it."""
-    return items.turn(new_thread_id(), "A turn by us", "Answered by us", cwd=str(cwd))
-
-
 async def continue_all(place: Place, ids: Iterable[str]) -> dict[str, StoredThread]:
     """A turn of ours in each thread; how we see the threads then."""
     async with open_store(f"local:{place.home}") as store, ThreadManager(store) as manager:
@@ -134,35 +109,6 @@ async def continue_all(place: Place, ids: Iterable[str]) -> dict[str, StoredThre
         return {thread_id: await store.read_thread(thread_id) for thread_id in ids}
 
 
-def shown(server: AppServer, thread_id: str) -> list[tuple[str, list[str]]]:
-    """The turns that Codex shows, the same by every method."""
-    read = server.call("thread/read", threadId=thread_id, includeTurns=True)["thread"]["turns"]
-    listed = server.call("thread/turns/list", threadId=thread_id, itemsView="full", limit=100)
-    assert told(sorted(listed["data"], key=lambda turn: str(turn["id"]))) == told(
-        sorted(read, key=lambda turn: str(turn["id"]))
-    )
-    found = server.call("thread/items/list", threadId=thread_id, limit=100)["data"]
-    ids = {item["id"] for turn in read for item in turn["items"]}
-    assert {entry["item"]["id"] for entry in found} == ids
-    return told(read)
-
-
-def check_metadata(server: AppServer, threads: Iterable[StoredThread]) -> None:
-    """Codex lists and reads the threads with the facts that we know.
-
-    Its default list takes the preview of a fork or a reverted thread from the newest file alone, in
-    homes of its own as well (0.169); what it reads, and its list from the database, is what counts.
-    """
-    ours = {thread.id: facts(protocol_thread(thread)) for thread in threads}
-    ids = {thread["id"] for thread in server.call("thread/list", limit=100)["data"]}
-    assert ids >= ours.keys()
-    listed = server.call("thread/list", limit=100, useStateDbOnly=True)["data"]
-    assert differences(ours, {thread["id"]: facts(thread) for thread in listed}) == []
-    for thread_id, known in ours.items():
-        read = server.call("thread/read", threadId=thread_id)["thread"]
-        assert differences({thread_id: known}, {thread_id: facts(read)}) == []
-
-
 async def test_we_continue_paginated_threads_of_codex_and_codex_goes_on(
     place: Place, cells: Cells
 ) -> None:
@@ -170,6 +116,7 @@ async def test_we_continue_paginated_threads_of_codex_and_codex_goes_on(
         await check_not_known(place, cells)
         return
     threads = codex_threads(place)
+    assert place.release < Release(0, 169, 0) or threads.keys() == SHAPES.keys()
     now = await continue_all(place, [thread_id for thread_id, _ in threads.values()])
     with place.serve() as server:
         check_metadata(server, now.values())
@@ -188,7 +135,9 @@ async def test_we_continue_paginated_threads_of_codex_and_codex_goes_on(
             assert shown(server, thread_id) == expected
             ours = await our_turns(place.home, thread_id, damaged=shape == "torn")
             assert told(ours) == expected
+            check_ordinals(place, thread_id)
         check_metadata(server, now.values())
+    check_projection(place.home)
     for shape in threads:
         cells.works("ours", f"{SHAPES[shape]}: continued, continued by Codex, continued again")
     cells.differs(
@@ -208,3 +157,56 @@ async def check_not_known(place: Place, cells: Cells) -> None:
     with place.serve() as server:
         assert server.call("thread/list", limit=100)["data"] == []
     cells.unsupported("ours", SHAPES["plain"], "does not list paginated threads")
+
+
+EDITS = {
+    "name": ThreadMetadataPatch(name="Named by us"),
+    "git facts": ThreadMetadataPatch(git=GitInfoPatch(branch="edited", sha="0" * 40)),
+    "memory mode": ThreadMetadataPatch(memory_mode="disabled"),
+}
+CLEARED = ThreadMetadataPatch(name=None, git=GitInfoPatch(branch=None))
+
+
+@pytest.mark.parametrize("loaded", [False, True], ids=["cold", "live"])
+async def test_edits_of_paginated_threads_of_codex_are_in_its_row_alone(
+    place: Place, cells: Cells, loaded: bool
+) -> None:
+    if place.release < FIRST_PAGINATED:
+        await check_not_known(place, cells)
+        return
+    with place.serve() as server:
+        ids = {what: server.start_thread(place.cwd, historyMode="paginated") for what in EDITS}
+        for thread_id in ids.values():
+            server.run_turn(thread_id, ASKED)
+    before = {thread_id: place.path(thread_id).read_bytes() for thread_id in ids.values()}
+    now = await edit(place, {ids[what]: patch for what, patch in EDITS.items()}, loaded=loaded)
+    assert {key: place.path(key).read_bytes() for key in before} == before
+    modes = {thread.id: thread.memory_mode for thread in now}
+    with place.serve() as server:
+        for _ in range(2):  # as it finds them, and after turns of its own
+            check_metadata(server, now)
+            assert memory_modes(place.home) == modes
+            for thread_id in ids.values():
+                server.call("thread/resume", threadId=thread_id)
+                server.run_turn(thread_id, ASKED)
+        check_metadata(server, now)
+    cleared = await edit(place, dict.fromkeys(ids.values(), CLEARED), loaded=loaded)
+    assert [thread.name for thread in cleared] == [None] * len(ids)
+    with place.serve() as server:
+        check_metadata(server, cleared)
+    assert memory_modes(place.home) == modes
+    row = "paginated thread: name, git facts and memory mode edited"
+    cells.works("ours", f"{row} while it is {'live here' if loaded else 'cold'}")
+
+
+async def edit(
+    place: Place, patches: dict[str, ThreadMetadataPatch], *, loaded: bool
+) -> list[StoredThread]:
+    """Edit each thread; how we see the threads then."""
+    async with open_store(f"local:{place.home}") as store, ThreadManager(store) as manager:
+        for thread_id, patch in patches.items():
+            if loaded:
+                await manager.resume(thread_id)
+            await manager.update_thread_metadata(thread_id, patch)
+        await manager.close()
+        return [await store.read_thread(thread_id) for thread_id in patches]
