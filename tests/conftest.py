@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from threadstore.testing.postgres_server import PostgresServer
 
 pytest_plugins = ["pytester"]
 
@@ -28,3 +32,12 @@ def _no_thread_is_left() -> Iterator[None]:
         if thread.is_alive() and not thread.name.startswith("asyncio_")
     ]
     assert not left, f"threads left running: {left}"
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A server of this test run. None to be had is a failure."""
+    from threadstore.testing.postgres_server import PostgresServer
+
+    with PostgresServer() as server:
+        yield server

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-__all__ = ["LocalStoreConfig", "MemoryStoreConfig"]
+__all__ = ["LocalStoreConfig", "MemoryStoreConfig", "PostgresStoreConfig"]
 
 
 class MemoryStoreConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,3 +41,52 @@ class LocalStoreConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     busy_timeout: float = 5.0
     """Seconds to wait for a locked database, as Codex waits."""
+
+
+class PostgresStoreConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings of the PostgreSQL store. Times are in seconds."""
+
+    dsn: str
+    """Connection string for the driver: a URL or ``key=value`` words."""
+
+    tenant: str = "default"
+    """Whose threads they are. One store object sees one tenant."""
+
+    default_model_provider: str = "openai"
+    """Provider of a thread whose history names none."""
+
+    pool_size: int = 4
+    """Most connections at once. More are slower on a server with few cores."""
+
+    pool_timeout: float = 10.0
+    """How long a call waits for a connection."""
+
+    connect_timeout: float = 10.0
+    """How long opening waits for the server."""
+
+    statement_timeout: float = 30.0
+    """How long the server works on one statement."""
+
+    retry_for: float = 15.0
+    """How long a call tries again while the server restarts or another one is promoted."""
+
+    lease_expiry: float = 10.0
+    """After this time without a sign of its writer (server's clock) a thread can be taken over."""
+
+    heartbeat: float = 3.0
+    """How often a store renews the leases of its live threads."""
+
+    transaction_pooling: bool = False
+    """Say the tenant in each transaction and prepare nothing: for pgbouncer in transaction mode,
+    and for clusters that pass on only what is said with SET LOCAL."""
+
+    batch_threads: bool = True
+    """Write appends of several threads in one statement. Off for sharded engines."""
+
+    def __post_init__(self) -> None:
+        if not self.tenant or "\0" in self.tenant:
+            raise ValueError("tenant must be a word")
+        if self.heartbeat * 2 > self.lease_expiry:
+            raise ValueError("lease_expiry must be at least twice the heartbeat")
+        if self.pool_size < 1:
+            raise ValueError("pool_size must be at least 1")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os.path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
+from urllib.parse import unquote
 
 import msgspec
 
-from threadstore.config import LocalStoreConfig, MemoryStoreConfig
+from threadstore.config import LocalStoreConfig, MemoryStoreConfig, PostgresStoreConfig
 from threadstore.errors import InvalidRequest, Unsupported
 
 if TYPE_CHECKING:
@@ -16,21 +17,26 @@ if TYPE_CHECKING:
 
 __all__ = ["open_store"]
 
-Config = TypeVar("Config", LocalStoreConfig, MemoryStoreConfig)
+Config = TypeVar("Config", LocalStoreConfig, MemoryStoreConfig, PostgresStoreConfig)
 
-_SCHEMES: Final = "memory:, local:/path/to/home[?sqlite_home=/absolute/path]"
+_SCHEMES: Final = (
+    "memory:, local:/path/to/home[?sqlite_home=/absolute/path],"
+    " postgresql://user@host/database[?tenant=name]"
+)
 
 
 def open_store(url: str, *, clock: Clock | None = None, **options: Any) -> ThreadStore:
     """The store that *url* names, as an async context manager: ``async with open_store(url)``.
 
     ``memory:`` keeps threads in this object; ``local:/path/to/home`` in a Codex home (a relative
-    path starts at the current folder; nothing is expanded). *options* are the fields of the store's
-    configuration (``threadstore.config``); what the URL says after ``?`` wins over them, and
-    ``None`` means unset.
+    path starts at the current folder; nothing is expanded); ``postgresql://…`` in a database (what
+    is no option of the store is one of libpq, e.g. ``sslmode``). *options* are the fields of the
+    store's configuration (``threadstore.config``); what the URL says after ``?`` wins over them,
+    and ``None`` means unset.
 
     Nothing is opened or created before the context is entered. Raises :class:`InvalidRequest` for
-    a URL or an option that makes no sense, :class:`Unsupported` for a store still to come.
+    a URL or an option that makes no sense, :class:`Unsupported` if the extra of the store is not
+    installed.
     """
     scheme, colon, rest = url.partition(":")
     if colon and scheme == "memory":
@@ -38,9 +44,7 @@ def open_store(url: str, *, clock: Clock | None = None, **options: Any) -> Threa
     if colon and scheme == "local":
         return _local(url, rest, clock, options)
     if colon and scheme in ("postgresql", "postgres"):
-        raise Unsupported(
-            "postgresql", hint="the PostgreSQL store comes with a later release; use local: now"
-        )
+        return _postgres(url, clock, options)
     raise InvalidRequest(f"unknown store URL: {url!r}", hint=f"known URLs: {_SCHEMES}")
 
 
@@ -68,6 +72,33 @@ def _local(url: str, rest: str, clock: Clock | None, options: dict[str, Any]) ->
     from threadstore.stores.local.store import LocalThreadStore
 
     return LocalThreadStore(config, clock=clock)
+
+
+def _postgres(url: str, clock: Clock | None, options: dict[str, Any]) -> ThreadStore:
+    config = postgres_config(url, options)
+    try:
+        from threadstore.stores.postgres.store import PostgresThreadStore
+    except ImportError as error:
+        raise Unsupported(
+            "postgresql",
+            f"the PostgreSQL store needs packages that are not installed: {error}",
+            hint="pip install 'threadstore[postgres]'",
+        ) from error
+    return PostgresThreadStore(config, clock=clock)
+
+
+def postgres_config(url: str, options: dict[str, Any]) -> PostgresStoreConfig:
+    """The settings in a ``postgresql://`` URL and *options*; the rest of the URL is for libpq."""
+    rest, mark, text = url.partition("?")
+    ours, theirs = {}, []
+    for pair in filter(None, text.split("&")):
+        name, _, value = pair.partition("=")
+        if name in PostgresStoreConfig.__struct_fields__ and name != "dsn":
+            ours[name] = unquote(value)
+        else:
+            theirs.append(pair)
+    dsn = rest + (mark + "&".join(theirs) if theirs else "")
+    return _config(PostgresStoreConfig, {**options, **ours, "dsn": dsn})
 
 
 def _split(url: str, rest: str) -> tuple[str, dict[str, str]]:

@@ -19,7 +19,7 @@ from threadstore.stores.memory import MemoryThreadStore
 from threadstore.testing.harness import Corruption, StoreHarness
 from threadstore.testing.wrapper import ThreadStoreWrapper
 
-__all__ = ["LocalHarness", "MemoryHarness"]
+__all__ = ["LocalHarness", "MemoryHarness", "damage"]
 
 T = TypeVar("T")
 Variant = Literal["plain", "without_sqlite", "lost_database"]
@@ -94,7 +94,7 @@ class MemoryHarness(StoreHarness):
         if how is Corruption.EVERY_LINE:
             lines[:] = [self.GARBAGE] * len(lines)
         else:
-            lines.append(_damage(how))
+            lines.append(damage(how))
 
     def crash(self) -> None:
         self._store = MemoryThreadStore(clock=self.clock)
@@ -183,7 +183,7 @@ class LocalHarness(StoreHarness):
                 file.writelines(self.GARBAGE + b"\n" for _ in lines)
             return
         with open(path, "ab") as file:
-            file.write(_damage(how) + (b"" if how is Corruption.TORN_TAIL else b"\n"))
+            file.write(damage(how) + (b"" if how is Corruption.TORN_TAIL else b"\n"))
 
     def crash(self) -> None:
         # What another process finds after `kill -9` is what is in the files now, without the locks.
@@ -257,7 +257,8 @@ class _LosesDatabases(ThreadStoreWrapper):
             self._running -= 1
 
 
-def _damage(how: Corruption) -> bytes:
+def damage(how: Corruption) -> bytes:
+    """The line that stands for a kind of damage."""
     return {
         Corruption.GARBAGE_LINE: StoreHarness.GARBAGE,
         Corruption.TORN_TAIL: StoreHarness.GARBAGE[:-7],

@@ -1,0 +1,1 @@
+"""The PostgreSQL store: the same threads beyond one machine."""

