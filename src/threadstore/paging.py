@@ -40,13 +40,13 @@ async def list_turns(
     window = _Window.of("turns", parse_thread_id(thread_id), cursor, limit, descending=descending)
     turns = await _turns(store, thread_id, open_status)
     ordered = reversed(turns) if descending else iter(turns)
-    page, more = window.take(ordered, lambda turn: turn.first_position)
+    page, more = window.take(ordered, lambda turn: turn.listed_position)
     if not page:
         return TurnPage(())
     return TurnPage(
         tuple(page),
-        window.next(page[-1].first_position) if more else None,
-        window.backwards(page[0].first_position),
+        window.next(page[-1].listed_position) if more else None,
+        window.backwards(page[0].listed_position),
     )
 
 

@@ -85,6 +85,9 @@ def test_times_come_from_the_lines_where_the_events_have_none() -> None:
         [_start("a", started_at="soon"), _end("a", completed_at=10**30, duration_ms="x")]
     )
     assert (odd.started_at, odd.completed_at, odd.duration_ms) == (_MOMENT, _MOMENT, None)
+    assert turn.estimated == odd.estimated == {"started_at", "completed_at"}
+    (said,) = build_turns([_start("a", started_at=1), _end("a", completed_at=2)])
+    assert said.estimated == frozenset()
 
 
 @pytest.mark.parametrize(
@@ -153,6 +156,14 @@ def test_a_late_end_of_a_finished_turn_changes_no_status_of_any_turn() -> None:
     assert [item.kind for item in turns[0].items][2:] == ["turn_aborted", "task_complete"]
 
 
+def test_a_late_end_says_when_a_turn_ended_that_another_start_closed() -> None:
+    late = _end("a", completed_at=1_795_000_002, duration_ms=7)
+    first, second = build_turns([_start("a"), USER, _start("b"), late, USER])
+    assert (first.status, second.status) == ("completed", "interrupted")
+    assert first.completed_at == dt.datetime.fromtimestamp(1_795_000_002, UTC)
+    assert first.duration_ms == 7
+
+
 def test_the_end_of_an_unknown_turn_is_that_of_the_current_one() -> None:
     assert _shape(build_turns([_start("a"), USER, _end("review")])) == [("a", "completed", 1, 3)]
     assert build_turns([_end("nobody"), _abort(None)]) == ()
@@ -171,7 +182,7 @@ def test_a_steered_message_belongs_to_the_turn_that_is_going_on() -> None:
 
 def test_without_turn_events_each_user_message_opens_a_turn() -> None:
     turns = build_turns([META, USER, AGENT, USER, AGENT])
-    assert _shape(turns) == [("turn-2", "completed", 2, 3), ("turn-4", "completed", 4, 5)]
+    assert _shape(turns) == [("rollout-1", "completed", 2, 3), ("rollout-3", "completed", 4, 5)]
     assert [turn.started_at for turn in turns] == [_MOMENT, _MOMENT]
 
 
@@ -180,7 +191,7 @@ def test_in_the_old_order_the_models_copy_of_the_message_belongs_to_its_turn() -
         [META, _message("user", "context"), _message("user"), USER, AGENT, _message("assistant"),
          _message("user"), USER, AGENT]
     )  # fmt: skip
-    assert _shape(turns) == [("turn-2", "completed", 2, 6), ("turn-7", "completed", 7, 9)]
+    assert _shape(turns) == [("rollout-3", "completed", 2, 6), ("rollout-7", "completed", 7, 9)]
 
 
 def test_headers_and_what_stands_between_turns_belongs_to_none() -> None:
@@ -191,7 +202,7 @@ def test_headers_and_what_stands_between_turns_belongs_to_none() -> None:
     assert _shape(turns) == [("a", "completed", 3, 4), ("b", "completed", 7, 8)]
 
 
-def test_a_review_is_one_turn_though_it_begins_before_its_start() -> None:
+def test_an_old_review_is_torn_where_its_inner_turn_starts() -> None:
     turns = build_turns(
         [
             _start("a"),
@@ -205,7 +216,44 @@ def test_a_review_is_one_turn_though_it_begins_before_its_start() -> None:
             _end("other"),
         ]
     )
-    assert _shape(turns) == [("a", "completed", 1, 2), ("r", "completed", 3, 9)]
+    assert _shape(turns) == [
+        ("a", "completed", 1, 2),
+        ("rollout-2", "completed", 3, 3),
+        ("r", "completed", 4, 9),
+    ]
+
+
+def test_a_review_that_names_its_turn_has_one_beside_the_inner_turn() -> None:
+    turns = build_turns(
+        [
+            _event("entered_review_mode", target={}, turn_id="outer", item_id="in"),
+            _start("inner", root_turn_id="outer"),
+            USER,
+            _event("exited_review_mode", review_output=None, turn_id="outer", item_id="out"),
+            AGENT,
+            _end("outer", completed_at=1_795_000_002),
+        ]
+    )
+    assert _shape(turns) == [("outer", "completed", 1, 6), ("inner", "interrupted", 2, 5)]
+    assert [turn.root_turn_id for turn in turns] == [None, "outer"]
+    assert [len(turn.items) for turn in turns] == [3, 3]
+    assert turns[0].completed_at == dt.datetime.fromtimestamp(1_795_000_002, UTC)
+
+
+def test_a_turn_of_finished_items_alone_is_listed_where_it_ends() -> None:
+    turns = build_turns(
+        [
+            _done("EnteredReviewMode", "outer"),
+            _start("inner"),
+            _done("UserMessage", "inner"),
+            _done("ExitedReviewMode", "outer"),
+            _end("outer", started_at=1_795_000_000, root_turn_id="outer"),
+        ]
+    )
+    assert _shape(turns) == [("inner", "interrupted", 2, 3), ("outer", "completed", 1, 5)]
+    assert [turn.listed_position for turn in turns] == [2, 5]
+    assert turns[1].started_at == dt.datetime.fromtimestamp(1_795_000_000, UTC)
+    assert turns[1].root_turn_id == "outer"
 
 
 @pytest.mark.parametrize(
@@ -227,9 +275,10 @@ def test_rollback_drops_the_last_turns(count: Any, left: list[str]) -> None:
 
 def test_rollback_first_finishes_the_current_turn_and_counts_implicit_ones() -> None:
     assert _shape(build_turns([USER, AGENT, USER, _rollback(0), AGENT, USER])) == [
-        ("turn-1", "completed", 1, 2),
-        ("turn-3", "completed", 3, 3),
-        ("turn-6", "completed", 6, 6),
+        ("rollout-0", "completed", 1, 2),
+        ("rollout-2", "completed", 3, 3),
+        ("rollout-4", "completed", 5, 5),
+        ("rollout-5", "completed", 6, 6),
     ]
     assert _shape(build_turns([_start("a"), USER, _rollback(1), _start("b"), _end("b")])) == [
         ("b", "completed", 4, 5)
@@ -247,13 +296,13 @@ def test_compaction_inside_a_turn_is_an_item_of_it() -> None:
 
 
 def test_compaction_alone_opens_a_turn_which_the_first_user_message_continues() -> None:
-    assert _shape(build_turns([USER, AGENT, COMPACTED])) == [("turn-1", "completed", 1, 3)]
+    assert _shape(build_turns([USER, AGENT, COMPACTED])) == [("rollout-0", "completed", 1, 3)]
     assert _shape(build_turns([_start("a"), _end("a"), COMPACTED, USER, USER])) == [
         ("a", "completed", 1, 2),
-        ("turn-3", "completed", 3, 4),
-        ("turn-5", "completed", 5, 5),
+        ("rollout-2", "completed", 3, 4),
+        ("rollout-4", "completed", 5, 5),
     ]
-    assert _shape(build_turns([COMPACTED])) == [("turn-1", "completed", 1, 1)]
+    assert _shape(build_turns([COMPACTED])) == [("rollout-0", "completed", 1, 1)]
 
 
 def test_completed_items_of_paginated_threads_go_to_the_turn_they_name() -> None:
@@ -281,7 +330,7 @@ def test_completed_items_without_a_start_open_the_turn_they_name() -> None:
 
 
 def test_an_agent_that_speaks_first_has_a_turn_of_its_own() -> None:
-    assert _shape(build_turns([META, AGENT, TOKENS])) == [("turn-2", "completed", 2, 3)]
+    assert _shape(build_turns([META, AGENT, TOKENS])) == [("rollout-1", "completed", 2, 3)]
 
 
 def test_the_oldest_histories_have_a_turn_for_each_message_the_user_typed() -> None:
@@ -289,9 +338,33 @@ def test_the_oldest_histories_have_a_turn_for_each_message_the_user_typed() -> N
     context = _message("user", "<environment_context><cwd>/a</cwd></environment_context>")
     items = [bare, context, _message("user", "one"), _message("assistant"), _message("user", "two")]
     assert _shape(build_turns(items)) == [
-        ("turn-2", "completed", 2, 4),
-        ("turn-5", "completed", 5, 5),
+        ("rollout-2", "completed", 2, 4),
+        ("rollout-4", "completed", 5, 5),
     ]
+
+
+def test_items_without_an_id_are_numbered_through_the_thread() -> None:
+    quiet = _event("agent_message", message="")
+    thought = _event("agent_reasoning", text="x")
+    call = _event("patch_apply_end", call_id="c", changes={})
+    turns = build_turns(
+        [_start("a"), USER, quiet, thought, thought, call, AGENT, _end("a"), USER, AGENT, USER]
+    )
+    assert [turn.first_item_number for turn in turns] == [1, 4, 6]
+
+
+def test_after_a_rollback_numbers_go_on_behind_all_items_that_are_left() -> None:
+    call = _event("patch_apply_end", call_id="c", changes={})
+    items = [USER, call, AGENT, USER, AGENT, _rollback(1), USER]
+    assert [turn.first_item_number for turn in build_turns(items)] == [1, 4]
+
+
+def test_lines_that_codex_cannot_read_do_not_count_in_the_names_of_turns() -> None:
+    old_context = RolloutItem("turn_context", {"sandbox_policy": {"mode": "read-only"}})
+    context = RolloutItem("turn_context", {"sandbox_policy": {"type": "read-only"}})
+    extended = _event("exec_command_end", call_id="c")
+    turns = build_turns([META, USER, old_context, context, extended, USER])
+    assert [turn.id for turn in turns] == ["rollout-1", "rollout-3"]
 
 
 def test_positions_of_a_store_are_used_where_items_have_them() -> None:
@@ -320,11 +393,11 @@ def test_no_order_of_items_is_an_error_and_turns_never_share_an_item(
     turns = build_turns(items)
     owned = [id(item) for turn in turns for item in turn.items]
     assert len(owned) == len(set(owned))
-    firsts = [turn.first_position for turn in turns]
-    assert firsts == sorted(set(firsts))
+    places = [turn.listed_position for turn in turns]
+    assert places == sorted(set(places))
+    lines = [id(item) for item in items]
     for turn in turns:
-        places = [id(item) for item in items]
-        order = [places.index(id(item)) for item in turn.items]
+        order = [lines.index(id(item)) for item in turn.items]
         assert order == sorted(order)
         assert turn.first_position == order[0] + 1
         assert turn.last_position == order[-1] + 1

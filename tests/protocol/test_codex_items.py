@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,8 +23,7 @@ def completed(**item: Any) -> dict[str, Any]:
 
 def told(kind: str, **fields: Any) -> dict[str, Any]:
     event = items.event(kind, **fields)
-    event.position = 7
-    result = thread_item(event)
+    result = thread_item(event, "item-7")
     assert result is not None
     return result
 
@@ -93,13 +93,16 @@ def test_changed_files_are_the_same_from_both_forms() -> None:
         "/a": {"type": "add", "content": "new"},
         "/b": {"type": "update", "unified_diff": "@@", "move_path": "/c"},
     }
-    legacy = told("patch_apply_end", call_id="call", changes=changes, status="completed")
+    legacy = thread_item(
+        items.event("patch_apply_end", call_id="call", changes=changes, status="completed")
+    )
     paginated = completed(type="FileChange", changes=changes, status="completed")
+    assert legacy is not None
     assert legacy["id"] == "call"
     assert legacy["changes"] == paginated["changes"]
     assert legacy["changes"] == [
         {"path": "/a", "kind": {"type": "add"}, "diff": "new"},
-        {"path": "/b", "kind": {"type": "update", "move_path": "/c"}, "diff": "@@"},
+        {"path": "/b", "kind": {"type": "update", "move_path": "/c"}, "diff": "@@\n\nMoved to: /c"},
     ]
 
 
@@ -109,7 +112,7 @@ def test_other_kinds_are_told_in_protocol_words() -> None:
     ]  # fmt: skip
     assert completed(type="ImageView", path="file:///a.png")["path"] == "/a.png"
     assert told("entered_review_mode", user_facing_hint="all")["review"] == "all"
-    assert told("exited_review_mode", review_output=None)["review"] == ""
+    assert told("entered_review_mode")["review"] == "Review requested."
     assert told("context_compacted")["type"] == "contextCompaction"
     agents = completed(
         type="CollabAgentToolCall",
@@ -122,6 +125,71 @@ def test_other_kinds_are_told_in_protocol_words() -> None:
         "a": {"status": "pendingInit", "message": None},
         "b": {"status": "completed", "message": "done"},
     }
+
+
+FINDING = {
+    "title": "Off by one",
+    "body": "Look\nhere",
+    "code_location": {"absolute_file_path": "/a.py", "line_range": {"start": 1, "end": 3}},
+}
+OFF_BY_ONE = "- Off by one — /a.py:1-3\n  Look\n  here"
+
+
+@pytest.mark.parametrize(
+    ("output", "text"),
+    [
+        (None, "Reviewer failed to output a response."),
+        ({"overall_explanation": "  "}, "Reviewer failed to output a response."),
+        ({"overall_explanation": " fine "}, "fine"),
+        (
+            {"overall_explanation": "no", "findings": [FINDING]},
+            f"no\n\nReview comment:\n\n{OFF_BY_ONE}",
+        ),
+        (
+            {"findings": [FINDING, FINDING]},
+            f"Full review comments:\n\n{OFF_BY_ONE}\n\n{OFF_BY_ONE}",
+        ),
+    ],
+)
+def test_a_review_ends_with_its_words_and_findings(output: Any, text: str) -> None:
+    assert told("exited_review_mode", review_output=output)["review"] == text
+    assert completed(type="ExitedReviewMode", review_output=output)["review"] == text
+
+
+def test_calls_of_agents_are_the_same_from_both_forms() -> None:
+    states = {"b": {"errored": "no"}}
+    legacy = told("collab_waiting_end", sender_thread_id="a", statuses=states)
+    call = {"tool": "wait", "status": "failed", "sender_thread_id": "a"}
+    paginated = completed(
+        type="CollabAgentToolCall", receiver_thread_ids=["b"], agents_states=states, **call
+    )
+    assert {**legacy, "id": "i"} == paginated
+    lost = told("collab_agent_spawn_end", sender_thread_id="a", new_thread_id=None, prompt="go")
+    assert facts(lost, "tool", "status", "receiverThreadIds") == ["spawnAgent", "failed", []]
+
+
+def test_tools_that_extensions_own_are_told_as_the_items_they_are() -> None:
+    asleep = completed(type="Extension", kind="clock.sleep", durationMs=5)
+    assert facts(asleep, "type", "durationMs") == ["sleep", 5]
+    search = completed(
+        type="Extension", kind="web.search", query="q", action={"type": "openPage", "url": "u"}
+    )
+    assert facts(search, "type", "action") == ["webSearch", {"type": "openPage", "url": "u"}]
+    image = completed(type="Extension", kind="image_gen.generation", status="completed", fileId="f")
+    assert facts(image, "type", "fileId") == ["imageGeneration", "f"]
+
+
+def test_the_app_of_a_tool_is_told_only_if_it_has_one() -> None:
+    assert completed(type="McpToolCall", server="s")["appContext"] is None
+    app = completed(type="McpToolCall", connectorId="c", appName="n")["appContext"]
+    assert facts(app, "connectorId", "appName", "linkId") == ["c", "n", None]
+
+
+def test_a_file_that_was_read_has_an_absolute_path() -> None:
+    parts = [{"type": "read", "cmd": "cat a", "name": "a", "path": "a"}]
+    item = completed(type="CommandExecution", command=["cat"], cwd="file:///b", parsed_cmd=parts)
+    assert item["commandActions"][0]["path"] == "/b/a"
+    assert item["aggregatedOutput"] is None
 
 
 @pytest.mark.parametrize(
@@ -148,6 +216,17 @@ def test_reasoning_in_a_row_is_one_item() -> None:
         items.event("agent_reasoning", text="three"),
     )
     assert [item.get("summary") for item in turn_items(turn)] == [["one", "two"], None, ["three"]]
+
+
+def test_items_without_an_id_have_the_number_that_the_turn_says() -> None:
+    turn = turn_of(
+        items.user_message("one"),
+        items.event("patch_apply_end", call_id="call", changes={}),
+        items.agent_message(""),
+        items.agent_message("two"),
+    )
+    turn = msgspec.structs.replace(turn, first_item_number=5)
+    assert [item["id"] for item in turn_items(turn)] == ["item-5", "call", "item-6"]
 
 
 def test_a_later_state_of_an_item_replaces_the_earlier_one() -> None:

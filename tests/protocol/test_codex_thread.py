@@ -8,9 +8,15 @@ from typing import Any
 import pytest
 
 from threadstore.clock import UTC
-from threadstore.history.turns import StoredTurn, TurnError
+from threadstore.history.turns import StoredTurn, TurnError, build_turns
 from threadstore.metadata import GitInfo, Section, SessionSource, StoredThread
-from threadstore.protocol.codex_thread import protocol_source, protocol_thread, protocol_turn
+from threadstore.protocol.codex_thread import (
+    protocol_items,
+    protocol_source,
+    protocol_thread,
+    protocol_turn,
+)
+from threadstore.testing import items
 
 ID = "01a201e8-0ca9-7a21-aae0-e16912c4d29c"
 MOMENT = dt.datetime(2026, 3, 4, 5, 6, 7, 999_000, tzinfo=UTC)
@@ -145,11 +151,17 @@ def test_sources_are_renamed(stored: SessionSource, protocol: SessionSource) -> 
 
 def test_a_turn_has_every_key_of_0_169_in_its_order() -> None:
     result = protocol_turn(
-        turn(status="in_progress", started_at=MOMENT, completed_at=None, duration_ms=None)
+        turn(
+            root_turn_id="r",
+            status="in_progress",
+            started_at=MOMENT,
+            completed_at=None,
+            duration_ms=None,
+        )
     )
     assert list(result.items()) == [
         ("id", "t"),
-        ("rootTurnId", "t"),
+        ("rootTurnId", "r"),
         ("items", []),
         ("itemsView", "full"),
         ("status", "inProgress"),
@@ -158,6 +170,32 @@ def test_a_turn_has_every_key_of_0_169_in_its_order() -> None:
         ("completedAt", None),
         ("durationMs", None),
     ]
+
+
+def test_a_time_that_no_event_says_is_not_told() -> None:
+    result = protocol_turn(
+        turn(started_at=MOMENT, completed_at=MOMENT, estimated=frozenset({"started_at"}))
+    )
+    assert (result["startedAt"], result["completedAt"]) == (None, SECONDS)
+
+
+def test_items_of_turns_are_in_the_order_of_the_log() -> None:
+    history = [
+        items.item_completed("th", "outer", {"type": "EnteredReviewMode", "id": "1"}),
+        items.task_started("inner"),
+        items.item_completed("th", "inner", {"type": "UserMessage", "id": "2"}),
+        items.item_completed("th", "outer", {"type": "ExitedReviewMode", "id": "3"}),
+        items.task_complete("outer"),
+    ]
+    for position, entry in enumerate(history, start=1):
+        entry.position = position
+    listed = protocol_items(build_turns(history))
+    assert [(entry["turnId"], entry["item"]["id"]) for entry in listed] == [
+        ("outer", "1"),
+        ("inner", "2"),
+        ("outer", "3"),
+    ]
+    assert list(listed[0]) == ["turnId", "item", "startedAtMs", "completedAtMs"]
 
 
 @pytest.mark.parametrize(

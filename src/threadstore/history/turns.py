@@ -5,8 +5,12 @@ A turn is *explicit* if the history says where it starts (``task_started``, Code
 
 - ``task_complete`` ends a turn: failed if it carries an error, else completed. An interruption or
   an error decides the status too, but what follows still belongs to the turn until the next starts.
-- A second start ends the first turn as interrupted. Ends of turns that ended already change
-  nothing; ends of unknown turns (reviews have them) are those of the current turn.
+- A second start ends the first turn as interrupted. A late end of a turn says when it ended, but
+  changes no status that is there; ends of unknown turns (reviews have them) are those of the
+  current turn.
+- What is shown (see :mod:`threadstore.history.shown`) belongs to the turn that it names, else to
+  the current one; outside a turn it opens one. A turn that only finished items of a paginated
+  thread name is there from its end on, as in Codex: so the inner turn of a review comes first.
 - ``thread_rolled_back n`` ends the current turn and drops the last *n*.
 - ``compacted`` outside a turn opens one, which the next user message continues.
 - A turn without an end is ``open_status``: interrupted for a cold thread, in progress for a live
@@ -27,6 +31,7 @@ from threadstore.clock import from_ms, parse_timestamp
 from threadstore.history.header import is_bare_header
 from threadstore.history.items import RolloutItem
 from threadstore.history.messages import bare_user_text
+from threadstore.history.shown import ShownItems, is_shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -36,11 +41,23 @@ __all__ = ["OpenStatus", "StoredTurn", "TurnBuilder", "TurnError", "TurnStatus",
 TurnStatus: TypeAlias = Literal["completed", "interrupted", "failed", "in_progress"]
 OpenStatus: TypeAlias = Literal["interrupted", "in_progress"]
 
-_SPEAKING: Final = frozenset(
-    {"agent_message", "agent_reasoning", "agent_reasoning_raw_content", "plan_update"}
-)
 # Errors of requests beside the turn, which goes on (Codex 0.118 to 0.169).
 _HARMLESS_ERRORS: Final = frozenset({"active_turn_not_steerable", "thread_rollback_failed"})
+
+_EXTENDED: Final = frozenset(
+    {
+        "collab_agent_interaction_end",
+        "collab_agent_spawn_end",
+        "collab_close_end",
+        "collab_resume_end",
+        "collab_waiting_end",
+        "dynamic_tool_call_request",
+        "dynamic_tool_call_response",
+        "error",
+        "exec_command_end",
+        "view_image_tool_call",
+    }
+)
 
 
 class TurnError(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,74 +73,115 @@ class StoredTurn(msgspec.Struct, frozen=True, kw_only=True):
     """One turn of a thread, with the raw items that belong to it."""
 
     id: str
-    """As on disk; ``turn-<position>`` for an implicit turn."""
+    """As on disk; ``rollout-<n>`` for an implicit turn, as Codex names it: its place among the
+    readable lines, from 0."""
+    root_turn_id: str | None = None
+    """The turn that this one was started for (Codex 0.155 on; its own id if for none)."""
     status: TurnStatus
     error: TurnError | None = None
     started_at: dt.datetime | None = None
     completed_at: dt.datetime | None = None
+    estimated: frozenset[str] = frozenset()
+    """Which of the two times no event says: they are those of the lines."""
     duration_ms: int | None = None
     items: tuple[RolloutItem, ...] = ()
     """In the order of the history."""
+    first_item_number: int = 1
+    """What the first item without an id of its own is called in the thread: ``item-<n>``."""
     first_position: int
     """Position of its first item; never changes while the turn grows."""
     last_position: int
     """Position of its last item."""
+    listed_position: int = 0
+    """Its place in the order of turns: the position of the line that opened it."""
 
 
 class _Turn:
     """A turn that is being built."""
 
     __slots__ = (
+        "compacted",
         "completed_at",
         "duration_ms",
         "error",
+        "estimated",
         "explicit",
+        "first_number",
         "id",
         "items",
-        "placeholder",
+        "opened",
+        "root_id",
+        "shown",
         "started_at",
         "status",
     )
 
-    def __init__(self, turn_id: str, *, explicit: bool) -> None:
+    def __init__(self, turn_id: str, *, explicit: bool, opened: int, number: int) -> None:
         self.id = turn_id
+        self.root_id: str | None = None
         self.explicit = explicit
-        self.placeholder = False
+        self.opened = opened
+        self.compacted = False
         self.items: list[tuple[int, RolloutItem]] = []
+        self.first_number = number
+        self.shown = ShownItems(number)
         self.status: TurnStatus | None = None
         self.error: TurnError | None = None
         self.started_at: dt.datetime | None = None
         self.completed_at: dt.datetime | None = None
+        self.estimated: set[str] = set()
         self.duration_ms: int | None = None
 
+    def add(self, position: int, item: RolloutItem) -> None:
+        self.items.append((position, item))
+        self.shown.take(item)
+
+    def start(self, item: RolloutItem, payload: dict[str, Any]) -> None:
+        """Take time and root from an event of the turn."""
+        self.root_id = _text(payload, "root_turn_id")
+        self.started_at = self._time("started_at", item, payload)
+
     def end(self, item: RolloutItem, payload: dict[str, Any], status: TurnStatus) -> None:
-        """Take status and times from an event that ends the turn, unless it has ended already."""
+        """Take status and times from an event that ends the turn; the first status counts."""
         if self.status is None:
             self.status = status
             self.error = _error(payload.get("error"))
             if self.error is not None and status == "completed":
                 self.status = "failed"
-        self.started_at = self.started_at or _seconds(payload.get("started_at"))
-        self.completed_at = _seconds(payload.get("completed_at")) or parse_timestamp(item.timestamp)
+        self.completed_at = self._time("completed_at", item, payload)
         duration = payload.get("duration_ms")
         if isinstance(duration, int) and not isinstance(duration, bool):
             self.duration_ms = duration
 
+    def _time(self, key: str, item: RolloutItem, payload: dict[str, Any]) -> dt.datetime | None:
+        said = _seconds(payload.get(key))
+        if said is not None:
+            self.estimated.discard(key)
+            return said
+        self.estimated.add(key)
+        return parse_timestamp(item.timestamp)
+
     def takes_user_messages(self) -> bool:
         """Whether a user message belongs to this turn instead of opening the next."""
-        return self.status is None and (self.explicit or self.placeholder)
+        if self.explicit:
+            return self.status is None
+        return self.compacted and not self.shown
 
     def stored(self, open_status: TurnStatus) -> StoredTurn:
         return StoredTurn(
             id=self.id,
+            root_turn_id=self.root_id,
             status=self.status or (open_status if self.explicit else "completed"),
             error=self.error,
             started_at=self.started_at,
             completed_at=self.completed_at,
+            estimated=frozenset(self.estimated),
             duration_ms=self.duration_ms,
             items=tuple(item for _, item in self.items),
+            first_item_number=self.first_number,
             first_position=self.items[0][0],
             last_position=self.items[-1][0],
+            listed_position=self.opened,
         )
 
 
@@ -134,51 +192,71 @@ class TurnBuilder:
         self._open_status = open_status
         self._turns: list[_Turn] = []
         self._current: _Turn | None = None
+        self._waiting: dict[str, _Turn] = {}
+        """Turns of which only finished items are known."""
         self._between: list[tuple[int, RolloutItem]] = []
         self._position = 0
+        self._index = -1
+        self._number = 1
         self._bare = False
 
     def feed(self, item: RolloutItem) -> None:
         """Take the next item. Items without a position are counted."""
         self._position = item.position or self._position + 1
-        if item.type == "event_msg":
-            handle = _EVENTS.get(item.kind or "")
-            if handle is not None and isinstance(item.payload, dict):
-                handle(self, item, item.payload)
-                return
-        elif item.type == "session_meta":
-            self._bare = self._bare or is_bare_header(item)
-            self._between.clear()
-            return
-        elif item.type == "compacted":
-            self._compacted(item)
-            return
-        elif self._bare and bare_user_text(item.payload).text is not None:
-            self._user_message(item)
-            return
-        self._add(item)
+        self._index += not _is_forgotten(item)
+        self._take(item)
+        if self._current is not None:
+            self._number = self._current.shown.number
 
     def turns(self) -> tuple[StoredTurn, ...]:
         """The turns so far, oldest first; rolled-back ones are left out."""
         last = self._turns[-1] if self._turns else None
+        turns = self._turns
+        if self._waiting:
+            turns = sorted([*turns, *self._waiting.values()], key=lambda turn: turn.opened)
         return tuple(
             # Only the newest turn can still be going on.
             turn.stored(self._open_status if turn is last else "interrupted")
-            for turn in self._turns
+            for turn in turns
         )
+
+    def _take(self, item: RolloutItem) -> None:
+        if item.type == "event_msg":
+            handle = _EVENTS.get(item.kind or "")
+            if handle is not None and isinstance(item.payload, dict):
+                handle(self, item, item.payload)
+            elif is_shown(item):
+                self._show(item)
+            else:
+                self._add(item)
+        elif item.type == "session_meta":
+            self._bare = self._bare or is_bare_header(item)
+            self._between.clear()
+        elif item.type == "compacted":
+            self._compacted(item)
+        elif self._bare and bare_user_text(item.payload).text is not None:
+            self._user_message(item)
+        else:
+            self._add(item)
 
     def _add(self, item: RolloutItem) -> None:
         if self._current is not None:
-            self._current.items.append((self._position, item))
+            self._current.add(self._position, item)
         else:
             self._between.append((self._position, item))
 
     def _open(self, item: RolloutItem, turn_id: str | None, *, explicit: bool) -> _Turn:
         before = self._take_preface()
+        waiting = self._waiting.pop(turn_id or "", None)
         turn = _Turn(
-            turn_id or f"turn-{before[0][0] if before else self._position}", explicit=explicit
+            turn_id or f"rollout-{self._index}",
+            explicit=explicit,
+            opened=self._position,
+            number=self._number,
         )
-        turn.items = before
+        early = [*(waiting.items if waiting else ()), *before]
+        for position, entry in sorted(early, key=lambda pair: pair[0]):
+            turn.add(position, entry)
         self._between.clear()
         self._current = turn
         self._turns.append(turn)
@@ -199,25 +277,67 @@ class TurnBuilder:
         del source[first:]
         return taken
 
+    def _named(self, turn_id: str | None) -> _Turn | None:
+        """The turn with this id: the current one, else the newest."""
+        if turn_id is None:
+            return None
+        if self._current is not None and self._current.id == turn_id:
+            return self._current
+        return next((turn for turn in reversed(self._turns) if turn.id == turn_id), None)
+
+    def _show(self, item: RolloutItem) -> None:
+        """An item of the turn that it names, else of the current one, else of a new one."""
+        named = self._named(_text(item.payload, "turn_id"))
+        if named is not None:
+            named.add(self._position, item)
+        elif self._current is not None:
+            self._add(item)
+        else:
+            self._open_implicit(item)
+
+    def _open_implicit(self, item: RolloutItem, turn_id: str | None = None) -> _Turn:
+        turn = self._open(item, turn_id, explicit=False)
+        turn.started_at = parse_timestamp(item.timestamp)
+        turn.estimated.add("started_at")
+        return turn
+
     def _started(self, item: RolloutItem, payload: dict[str, Any]) -> None:
-        turn_id = _turn_id(payload)
+        turn_id = _text(payload, "turn_id")
         current = self._current
         if current is not None and current.status is None and turn_id == current.id:
             self._add(item)
-            return
-        turn = self._open(item, turn_id, explicit=True)
-        turn.started_at = _seconds(payload.get("started_at")) or parse_timestamp(item.timestamp)
+        else:
+            self._open(item, turn_id, explicit=True).start(item, payload)
 
     def _completed(self, item: RolloutItem, payload: dict[str, Any]) -> None:
-        turn = self._ended_turn(item, payload)
-        if turn is not None:
-            turn.end(item, payload, "completed")
+        if self._end(item, payload, "completed") is self._current:
             self._current = None
 
     def _aborted(self, item: RolloutItem, payload: dict[str, Any]) -> None:
-        turn = self._ended_turn(item, payload)
+        self._end(item, payload, "interrupted")
+
+    def _end(self, item: RolloutItem, payload: dict[str, Any], status: TurnStatus) -> _Turn | None:
+        """End the turn that the event names, else the current one."""
+        turn_id = _text(payload, "turn_id")
+        turn = self._named(turn_id) or self._known_by_its_end(turn_id, item, payload)
+        turn = turn or self._current
+        if turn is None:
+            self._add(item)
+        else:
+            turn.add(self._position, item)
+            turn.end(item, payload, status)
+        return turn
+
+    def _known_by_its_end(
+        self, turn_id: str | None, item: RolloutItem, payload: dict[str, Any]
+    ) -> _Turn | None:
+        """A turn of which finished items were known so far."""
+        turn = self._waiting.pop(turn_id or "", None)
         if turn is not None:
-            turn.end(item, payload, "interrupted")
+            turn.opened = self._position
+            turn.start(item, payload)
+            self._turns.append(turn)
+        return turn
 
     def _failed(self, item: RolloutItem, payload: dict[str, Any]) -> None:
         """An ``error`` event (Codex 0.118 could be told to write them)."""
@@ -227,61 +347,47 @@ class TurnBuilder:
         if self._current is not None and name not in _HARMLESS_ERRORS:
             self._current.end(item, {"error": payload}, "failed")
 
-    def _ended_turn(self, item: RolloutItem, payload: dict[str, Any]) -> _Turn | None:
-        """The turn that an end event ends; the event becomes an item of it."""
-        turn_id = _turn_id(payload)
-        current = self._current
-        late = self._finished(turn_id)
-        if late is not None and late is not current:
-            late.items.append((self._position, item))
-            return None
-        self._add(item)
-        return current
-
-    def _finished(self, turn_id: str | None) -> _Turn | None:
-        if turn_id is None:
-            return None
-        return next((turn for turn in reversed(self._turns) if turn.id == turn_id), None)
-
     def _user_message(self, item: RolloutItem, _payload: object = None) -> None:
         current = self._current
         if current is not None and current.takes_user_messages():
-            current.placeholder = False
             self._add(item)
-            return
-        turn = self._open(item, None, explicit=False)
-        turn.started_at = parse_timestamp(item.timestamp)
+        else:
+            self._open_implicit(item)
 
     def _item_completed(self, item: RolloutItem, payload: dict[str, Any]) -> None:
-        turn_id = _turn_id(payload)
-        current = self._current
-        named = self._finished(turn_id)
-        if named is not None and named is not current:
-            named.items.append((self._position, item))
-        elif current is not None:
-            self._add(item)
-        else:
-            self._open(item, turn_id, explicit=False)
+        turn_id = _text(payload, "turn_id")
+        if turn_id is None or self._named(turn_id) is not None:
+            self._show(item)
+            return
+        turn = self._waiting.get(turn_id)
+        if turn is None:
+            turn = _Turn(turn_id, explicit=False, opened=self._position, number=self._number)
+            self._waiting[turn_id] = turn
+        turn.add(self._position, item)
 
-    def _spoke(self, item: RolloutItem, _payload: object) -> None:
-        """Something the agent said: in a turn, late, or (history without a start) opening one."""
-        if self._current is None and not self._turns:
-            self._open(item, None, explicit=False)
+    def _reviewed(self, item: RolloutItem, payload: dict[str, Any]) -> None:
+        """Start or end of a review. Since 0.150 it names its turn, which may not be there yet."""
+        turn_id = _text(payload, "turn_id")
+        if turn_id is None or self._named(turn_id) is not None:
+            self._show(item)
         else:
-            self._add(item)
+            self._open_implicit(item, turn_id)
 
-    def _compacted(self, item: RolloutItem, _payload: object = None) -> None:
-        if self._current is None or (self._current.explicit and self._current.status is not None):
-            self._open(item, None, explicit=False).placeholder = True
+    def _compacted(self, item: RolloutItem) -> None:
+        if self._current is None:
+            self._open_implicit(item).compacted = True
         else:
             self._add(item)
+            self._current.compacted = True
 
     def _rolled_back(self, _item: RolloutItem, payload: dict[str, Any]) -> None:
         count = payload.get("num_turns")
         if isinstance(count, int) and count > 0:
             del self._turns[-count:]
         self._current = None
+        self._waiting.clear()
         self._between.clear()
+        self._number = sum(len(turn.shown) for turn in self._turns) + 1
 
 
 def build_turns(
@@ -295,8 +401,9 @@ def build_turns(
 
 
 _EVENTS: Final[dict[str, Callable[[TurnBuilder, RolloutItem, dict[str, Any]], None]]] = {
-    "context_compacted": TurnBuilder._compacted,
+    "entered_review_mode": TurnBuilder._reviewed,
     "error": TurnBuilder._failed,
+    "exited_review_mode": TurnBuilder._reviewed,
     "item_completed": TurnBuilder._item_completed,
     "task_complete": TurnBuilder._completed,
     "task_started": TurnBuilder._started,
@@ -305,21 +412,28 @@ _EVENTS: Final[dict[str, Callable[[TurnBuilder, RolloutItem, dict[str, Any]], No
     "turn_complete": TurnBuilder._completed,
     "turn_started": TurnBuilder._started,
     "user_message": TurnBuilder._user_message,
-    **dict.fromkeys(_SPEAKING, TurnBuilder._spoke),
 }
 
 
 def _is_preface(item: RolloutItem) -> bool:
-    if item.type == "event_msg":
-        return item.kind == "entered_review_mode"  # stands before the start of its turn
     if item.type != "response_item" or item.kind != "message":
         return False
-    role = item.payload.get("role")
-    return role in ("user", "developer")
+    return item.payload.get("role") in ("user", "developer")
 
 
-def _turn_id(payload: dict[str, Any]) -> str | None:
-    value = payload.get("turn_id")
+def _is_forgotten(item: RolloutItem) -> bool:
+    """Whether Codex skips the line on loading and does not count it (0.131, 0.169): policies as
+    0.57 wrote them, and what 0.118 wrote only if it was told to keep more."""
+    if item.type == "event_msg":
+        return item.kind in _EXTENDED
+    if item.type != "turn_context" or not isinstance(item.payload, dict):
+        return False
+    policy = item.payload.get("sandbox_policy")
+    return isinstance(policy, dict) and "mode" in policy
+
+
+def _text(payload: dict[str, Any], key: str) -> str | None:
+    value = payload.get(key)
     return value if isinstance(value, str) and value else None
 
 

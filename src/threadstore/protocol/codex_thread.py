@@ -7,13 +7,14 @@ complete and in Codex's order, absent facts are ``null``, times are whole unix s
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import msgspec
 
 from threadstore.clock import to_ms
 from threadstore.metadata import GitInfo, Section, SessionSource, StoredThread, source_kind
-from threadstore.protocol.codex_items import camel, turn_items
+from threadstore.protocol.codex_items import placed_items, turn_items
+from threadstore.protocol.values import camel
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from threadstore.history.turns import StoredTurn, TurnError
 
-__all__ = ["JsonObject", "protocol_source", "protocol_thread", "protocol_turn"]
+__all__ = ["JsonObject", "protocol_items", "protocol_source", "protocol_thread", "protocol_turn"]
 
 JsonObject: TypeAlias = dict[str, Any]
 
@@ -84,15 +85,30 @@ def protocol_turn(turn: StoredTurn) -> JsonObject:
     """The protocol's ``Turn`` with all its items."""
     return {
         "id": turn.id,
-        "rootTurnId": turn.id,
+        "rootTurnId": turn.root_turn_id,
         "items": turn_items(turn),
         "itemsView": "full",
         "status": camel(turn.status),
         "error": _error(turn.error),
-        "startedAt": _seconds(turn.started_at),
-        "completedAt": _seconds(turn.completed_at),
+        "startedAt": _said(turn, "started_at"),
+        "completedAt": _said(turn, "completed_at"),
         "durationMs": turn.duration_ms,
     }
+
+
+def protocol_items(turns: Iterable[StoredTurn]) -> list[JsonObject]:
+    """The items of turns as ``thread/items/list`` answers them: in the order of the log."""
+    placed = [(position, turn.id, item) for turn in turns for position, item in placed_items(turn)]
+    placed.sort(key=lambda entry: entry[0])
+    return [
+        {
+            "turnId": turn_id,
+            "item": item,
+            "startedAtMs": item["startedAtMs"],
+            "completedAtMs": item["completedAtMs"],
+        }
+        for _, turn_id, item in placed
+    ]
 
 
 def protocol_source(source: SessionSource) -> SessionSource:
@@ -107,6 +123,11 @@ def protocol_source(source: SessionSource) -> SessionSource:
 
 def _seconds(moment: dt.datetime | None) -> int | None:
     return None if moment is None else to_ms(moment) // 1000
+
+
+def _said(turn: StoredTurn, name: Literal["started_at", "completed_at"]) -> int | None:
+    """A time of the turn, unless only the time of a line tells it: Codex has none then."""
+    return None if name in turn.estimated else _seconds(getattr(turn, name))
 
 
 def _git(git: GitInfo | None) -> JsonObject | None:

@@ -1,0 +1,104 @@
+"""Which lines of a history are shown as items of a turn, and the ids that these items have.
+
+Paginated histories name their items. Of the events of legacy ones only tool calls have an id; the
+others are counted through the thread: ``item-1``, ``item-2``, … (Codex 0.57 to 0.169).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from threadstore.history.items import RolloutItem
+
+__all__ = ["ShownItems", "is_shown"]
+
+_REASONING: Final = frozenset({"agent_reasoning", "agent_reasoning_raw_content"})
+_COUNTED: Final = _REASONING | {
+    "agent_message",
+    "context_compacted",
+    "entered_review_mode",
+    "exited_review_mode",
+    "user_message",
+}
+_CALLS: Final = frozenset(
+    {
+        "collab_agent_interaction_end",
+        "collab_agent_spawn_end",
+        "collab_close_end",
+        "collab_resume_end",
+        "collab_waiting_end",
+        "dynamic_tool_call_request",
+        "dynamic_tool_call_response",
+        "exec_command_end",
+        "image_generation_end",
+        "mcp_tool_call_end",
+        "patch_apply_end",
+        "sub_agent_activity",
+        "view_image_tool_call",
+        "web_search_end",
+    }
+)
+_ID_KEYS: Final = ("call_id", "callId", "event_id", "item_id")
+
+
+def is_shown(item: RolloutItem) -> bool:
+    """Whether the line is an item, or a part of one. Texts without a character are not."""
+    payload = item.payload
+    if item.type != "event_msg" or not isinstance(payload, dict):
+        return False
+    kind = item.kind
+    if kind == "agent_message":
+        return bool(payload.get("message"))
+    if kind in _REASONING:
+        return bool(payload.get("text"))
+    if kind == "item_completed":
+        return _is_named(payload.get("item"))
+    return kind in _COUNTED or kind in _CALLS
+
+
+class ShownItems:
+    """The ids of a turn's items, given in the order of the history."""
+
+    __slots__ = ("_ids", "_reasoning", "number")
+
+    def __init__(self, first: int) -> None:
+        self.number = first
+        """What the next item without an id of its own is called."""
+        self._ids: set[str] = set()
+        self._reasoning: str | None = None
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def take(self, item: RolloutItem) -> str | None:
+        """The id of the item that a line is, or belongs to; ``None`` if it is none.
+
+        Lines with the same id are states of one item. Reasoning in a row is one item.
+        """
+        if not is_shown(item):
+            return None
+        if item.kind in _REASONING and self._reasoning is not None:
+            return self._reasoning
+        item_id = _own_id(item.payload)
+        if item_id is None:
+            item_id = f"item-{self.number}"
+            self.number += 1
+        self._ids.add(item_id)
+        self._reasoning = item_id if item.kind in _REASONING else None
+        return item_id
+
+
+def _own_id(payload: dict[str, Any]) -> str | None:
+    item = payload.get("item")
+    if isinstance(item, dict):
+        value = item.get("id")
+        return value if isinstance(value, str) else ""
+    found = (payload.get(key) for key in _ID_KEYS)
+    return next((value for value in found if isinstance(value, str)), None)
+
+
+def _is_named(item: Any) -> bool:
+    if not isinstance(item, dict) or not isinstance(item.get("type"), str):
+        return False
+    return item["type"] != "Plan" or bool(item.get("text"))
