@@ -112,13 +112,17 @@ def test_the_largest_header_has_codex_keys_in_codex_order() -> None:
 
 
 @pytest.mark.parametrize(("parent", "written"), [(_PARENT, _PARENT), ("no id", None)])
-def test_the_header_of_a_spawned_thread_names_its_parent(parent: str, written: str | None) -> None:
-    """Codex 0.142 and later look for it there, and drop a header that names none of its ids."""
-    spawn = {"subagent": {"thread_spawn": {"parent_thread_id": parent, "depth": 1}}}
+def test_the_header_of_a_spawned_thread_names_its_parent_and_its_agent(
+    parent: str, written: str | None
+) -> None:
+    """Codex looks for them there, and drops a header that names something that is no id."""
+    agent = {"agent_nickname": "Mendel", "agent_role": "explorer", "agent_path": "/agents/mendel"}
+    spawn = {"subagent": {"thread_spawn": {"parent_thread_id": parent, "depth": 1, **agent}}}
     item = session_meta_item(
         NewThread(cwd="/repo", source=spawn), thread_id=_ID, created_at=_BORN, cli_version="0.131.0"
     )
     assert item.payload.get("parent_thread_id") == written
+    assert item.payload.items() >= agent.items()
 
 
 def test_a_written_header_is_read_back_field_by_field() -> None:

@@ -9,7 +9,7 @@ import msgspec
 from threadstore.clock import parse_timestamp, rfc3339_ms
 from threadstore.history.items import RolloutItem
 from threadstore.ids import try_thread_id
-from threadstore.metadata import GitInfo, NewThread, SessionSource, source_parent
+from threadstore.metadata import GitInfo, NewThread, SessionSource
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -148,22 +148,23 @@ def session_meta_item(
     ``new.cli_version``; *history_base* is the place of ``new.history_base`` in its rollout file.
     The item has no timestamp and, for a paginated thread, no ordinal yet: the store stamps both.
     """
+    spawn = _spawn(new.source)
     payload: dict[str, Any] = {
         "session_id": new.session_id or thread_id,
         "id": thread_id,
         "forked_from_id": new.forked_from_id,
         "forked_from_ordinal_exclusive": history_base and history_base.end_ordinal_exclusive,
-        # 0.142 and later look for it here, not in the source.
-        "parent_thread_id": new.parent_thread_id or try_thread_id(source_parent(new.source) or ""),
+        # Codex looks for this and for the agent here, not in the source (0.131, 0.142 and later).
+        "parent_thread_id": new.parent_thread_id or _thread_id(spawn, "parent_thread_id"),
         "timestamp": rfc3339_ms(created_at),
         "cwd": new.cwd,
         "originator": new.originator,
         "cli_version": new.cli_version or cli_version,
         "source": new.source,
         "thread_source": new.thread_source,
-        "agent_nickname": new.agent_nickname,
-        "agent_role": new.agent_role,
-        "agent_path": new.agent_path,
+        "agent_nickname": new.agent_nickname or _text(spawn, "agent_nickname"),
+        "agent_role": new.agent_role or _role(spawn),
+        "agent_path": new.agent_path or _text(spawn, "agent_path"),
         "model_provider": new.model_provider or model_provider,
         "base_instructions": None,
         "dynamic_tools": list(new.dynamic_tools) or None,
