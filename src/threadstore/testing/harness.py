@@ -87,6 +87,9 @@ class StoreHarness(abc.ABC):
         the crash left.
         """
 
+    def close(self) -> None:  # noqa: B027 - most hold nothing
+        """Give back what the harness holds; nobody uses it any more."""
+
     def log_facts(self, history_mode: str) -> frozenset[str]:
         """Fields of ``StoredThread`` that the store takes from the history whatever a patch says.
 

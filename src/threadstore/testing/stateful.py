@@ -92,6 +92,7 @@ class ThreadStoreMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.run(self._opened.__aexit__(None, None, None))
         self._runner.close()
+        self.harness.close()
         self._folder.cleanup()
 
     def run(self, call: Coroutine[Any, Any, T]) -> T:
