@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import apsw
 import msgspec
 import pytest
 from tests.codex.app_server import AppServer, Json, write_config
@@ -45,7 +48,7 @@ async def test_three_processes_on_one_home_lose_nothing(model: ModelServer, tmp_
         ours = {thread.id: thread for thread in page.items}
         for thread_id in ours:
             assert (await store.load_history(thread_id)).damage == ()
-    check_metadata(ours, changes)
+    check_metadata(ours, changes, rows(home))
     with NEWEST.serve(home, cwd) as server:
         check_codex(server, ours, changes)
 
@@ -70,7 +73,17 @@ def check_files(files: dict[Path, bytes], changes: list[Change]) -> None:
             assert data.count(f"{text}".encode()) == LINES_WITH_TEXT, (thread_id, text)
 
 
-def check_metadata(threads: dict[str, StoredThread], changes: list[Change]) -> None:
+def rows(home: Path) -> dict[str, tuple[Any, ...]]:
+    """What Codex's database says about each thread."""
+    database = apsw.Connection(str(home / "state_5.sqlite"), flags=apsw.SQLITE_OPEN_READONLY)
+    with contextlib.closing(database):
+        found = database.execute("SELECT id, title, name, git_branch, memory_mode FROM threads")
+        return {row[0]: row for row in found}
+
+
+def check_metadata(
+    threads: dict[str, StoredThread], changes: list[Change], rows: dict[str, tuple[Any, ...]]
+) -> None:
     """Each thread is as the last of those who changed it was told that it is."""
     found: dict[str, Callable[[StoredThread], str | None]] = {
         "name": lambda thread: thread.name,
@@ -80,13 +93,19 @@ def check_metadata(threads: dict[str, StoredThread], changes: list[Change]) -> N
     }
     wrong = [
         f"{what} of {thread_id} ({threads[thread_id].history_mode}): {value(threads[thread_id])!r},"
-        f" not one of {wanted}"
+        f" not one of {wanted}; its row: {rows.get(thread_id)}; what was done:\n"
+        + "\n".join(sorted(map(str, (c for c in changes if c.thread == thread_id)), key=began))
         for what, value in found.items()
         for thread_id, wanted in last_values(changes, what).items()
         if value(threads[thread_id]) not in wanted
     ]
     assert wrong == []
     assert threads.keys() == values(changes, "text").keys()
+
+
+def began(change: str) -> str:
+    """To sort changes by their time."""
+    return change.partition("began=")[2]
 
 
 def check_codex(server: AppServer, ours: dict[str, StoredThread], changes: list[Change]) -> None:

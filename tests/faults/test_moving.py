@@ -39,7 +39,7 @@ async def test_a_thread_that_is_moved_while_we_look_is_seen_all_the_time(tmp_pat
             await live.shutdown()
             ids.add(live.id)
         moving = min(ids)
-        with move(url, moving, times=25) as mover:
+        with move(url, moving, times=12) as mover:
             while mover.poll() is None:
                 page = await store.list_threads(EVERYTHING)
                 assert {thread.id for thread in page.items} == ids

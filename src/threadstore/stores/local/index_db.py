@@ -174,6 +174,12 @@ class IndexDb:
         with self._watching() as database, database.transaction():
             yield
 
+    @property
+    def in_transaction(self) -> bool:
+        """Whether this thread is inside :meth:`transaction`."""
+        with self._watching() as database:
+            return database.in_transaction
+
     def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         with self._watching() as database:
             return database.rows(sql, values)

@@ -9,7 +9,7 @@ import contextlib
 import io
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Self
 
 from threadstore.errors import InvalidRequest
@@ -50,6 +50,8 @@ class Log:
         self._size = os.fstat(descriptor).st_size
         self.compressed = compressed
         self.damage: str | None = None
+        self.is_held: Callable[[], bool] = lambda: False
+        """Whether another process has the right to write the file."""
 
     @classmethod
     def open(cls, path: str) -> Self:
@@ -104,6 +106,13 @@ class Log:
             self._descriptor, self.compressed = spooled, False
             self._size = os.fstat(spooled).st_size
         return self._descriptor, self._size
+
+    def is_being_written(self) -> bool:
+        """Whether more may come, or has: then a last line without newline need not be torn."""
+        if self.compressed:
+            return False
+        # In this order: whoever has let go meanwhile has finished the line.
+        return self.is_held() or os.fstat(self._descriptor).st_size != self._size
 
     def close(self) -> None:
         """Close the file."""

@@ -154,10 +154,13 @@ def adopt(ours: StoredThread, theirs: StoredThread) -> StoredThread:
     return msgspec.structs.replace(theirs, **kept)
 
 
-def settle(ours: StoredThread, theirs: StoredThread) -> StoredThread:
+def settle(ours: StoredThread, theirs: StoredThread, *, in_row: bool = False) -> StoredThread:
     """What a writer of ours has left (*ours*), where the file lies now and with what only others
-    say: the name that another program may have given meanwhile, the thread's place in lists."""
+    say: the name that another program may have given meanwhile, the thread's place in lists.
+    *in_row*: git facts and memory mode are in the row, where others may have changed them, too."""
     kept = {field: getattr(theirs, field) for field in (*_OTHERS_SAY, *_ROW_ONLY)}
+    if in_row:
+        kept |= {"memory_mode": theirs.memory_mode, "git": theirs.git or ours.git}
     return msgspec.structs.replace(ours, **kept)
 
 

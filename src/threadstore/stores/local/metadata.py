@@ -116,7 +116,7 @@ class MetadataWriter:
         if state is not None and state.writable and not patch.is_empty():
             with state.transaction(patience=_PATIENCE):
                 self._write_row(after, patch, MetadataOrigin.OBSERVED)
-        self._index.upsert(after)
+        self._sync.change(after, patch, explicit=False)
 
     def _explicit(
         self, writer: LiveWriter | None, thread: StoredThread, patch: ThreadMetadataPatch
@@ -135,7 +135,7 @@ class MetadataWriter:
             writer.waiting = ThreadMetadataPatch()
             writer.thread = after
         with self._sync.following():
-            self._index.upsert(after)
+            self._sync.change(after, patch, explicit=True)
         return after
 
     def _write_everywhere(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, TypeAlias, cast
 
 from threadstore.errors import StoreUnavailable
@@ -37,18 +37,26 @@ _BATCH: Final = 256
 
 
 def read_history(
-    path: str, find_rollout: FindRollout, *, after: int = 0, reverse: bool = False
+    path: str,
+    find_rollout: FindRollout,
+    *,
+    after: int = 0,
+    reverse: bool = False,
+    is_held: Callable[[], bool] = lambda: False,
 ) -> Iterator[Batch]:
     """Batches of the thread whose current rollout is *path*, inherited lines of its base first.
 
     Every entry has its position and only entries with a position above *after* come. The files
     are read as long as they were when they were opened. Inherited lines that cannot be read are
-    reported as one DamagedLine in the place of all of them.
+    reported as one DamagedLine in the place of all of them. The beginning of a line at the end is
+    torn, unless somebody may be writing it (see :meth:`Log.is_being_written`, *is_held*): then it
+    is left out, and a later read after the position so far has all of it.
 
     Raises FileNotFoundError if *path* is gone (at the first step), StoreUnavailable for other
     trouble.
     """
     with reading(path), Log.open(path) as own:
+        own.is_held = is_held
         segments = lineage.resolve_lineage(path, find_rollout).segments
         yield from _read_segments(segments, own, after, reverse=reverse)
 
@@ -189,7 +197,8 @@ def _last_line(line: bytes, position: int, log: Log) -> Batch:
     """A last line without newline, and what ended compressed data there, if anything did."""
     entry = parse_line(line, position, terminated=False)
     if log.damage is None:
-        return [] if entry is None else [entry]
+        unfinished = isinstance(entry, DamagedLine) and log.is_being_written()
+        return [] if entry is None or unfinished else [entry]
     damage = DamagedLine(position=position, raw=line[:DAMAGE_SHOWN], reason=log.damage)
     if isinstance(entry, RolloutItem):
         return [entry, DamagedLine(position=position + 1, raw=b"", reason=log.damage)]

@@ -22,10 +22,15 @@ class HistoryReading:
     """Reads what is where *locate* says (``None``: no history yet). Raises ThreadNotFound."""
 
     def __init__(
-        self, locate: Callable[[str], Awaitable[str | None]], find_rollout: FindRollout
+        self,
+        locate: Callable[[str], Awaitable[str | None]],
+        find_rollout: FindRollout,
+        is_held: Callable[[str, str], bool],
     ) -> None:
+        """*is_held*: whether another process may be writing that thread, in that file."""
         self._locate = locate
         self._find_rollout = find_rollout
+        self._is_held = is_held
 
     async def batches(
         self, thread_id: str, *, after: int = 0, reverse: bool = False
@@ -33,7 +38,13 @@ class HistoryReading:
         """See :func:`~threadstore.stores.local.reader.read_history`."""
 
         def read(path: str) -> Iterator[Batch]:
-            return read_history(path, self._find_rollout, after=after, reverse=reverse)
+            return read_history(
+                path,
+                self._find_rollout,
+                after=after,
+                reverse=reverse,
+                is_held=lambda: self._is_held(thread_id, path),
+            )
 
         return await self._portions(thread_id, read)
 

@@ -106,7 +106,9 @@ class LocalThreadStore(ThreadStore):
             clock=self._clock,
             is_live=self._writers.__contains__,
         )
-        self._reading = HistoryReading(self._log_path, self._find_rollout)
+        self._reading = HistoryReading(
+            self._log_path, self._find_rollout, self._writers.is_held_elsewhere
+        )
         self._metadata = MetadataWriter(
             self._home, self._writers, self._state, self._index, self._sync, self._clock
         )
@@ -273,10 +275,12 @@ class LocalThreadStore(ThreadStore):
 
     async def _release(self, writer: LiveWriter) -> None:
         if self._writers.find(writer.thread.id) is writer:
-            self._writers.release(writer.thread.id)
-            if writer.materialised:
-                with self._sync.following():
-                    await in_worker(lambda: self._sync.settle(writer.thread))
+            try:
+                if writer.materialised:  # before others may write the thread
+                    with self._sync.following():
+                        await in_worker(lambda: self._sync.settle(writer.thread))
+            finally:
+                self._writers.release(writer.thread.id)
 
     # History
 

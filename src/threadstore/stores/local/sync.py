@@ -21,26 +21,24 @@ import msgspec
 
 from threadstore.clock import Clock
 from threadstore.errors import Conflict, StoreUnavailable
-from threadstore.metadata import StoredThread
+from threadstore.metadata import StoredThread, ThreadMetadataPatch
 from threadstore.queries import ThreadQuery
 from threadstore.stores.local.derive import EMPTY, Derived, derive
 from threadstore.stores.local.entry import Entry
 from threadstore.stores.local.index_db import IndexDb, IndexedFile
-from threadstore.stores.local.lineage import resolve_lineage
 from threadstore.stores.local.merge import adopt, merge, rebase, settle
 from threadstore.stores.local.paths import (
     Home,
     RolloutFile,
     find_by_id,
     find_rollout,
-    parse_rollout_name,
     scan,
     stat_rollout,
 )
 from threadstore.stores.local.state_db import StateDb
 from threadstore.stores.local.state_rows import StateRow
 from threadstore.stores.local.watches import FolderWatch, NameWatch, RowWatch
-from threadstore.stores.local.whereabouts import choose_file, file_now
+from threadstore.stores.local.whereabouts import choose_file, file_now, files_now, owners
 
 __all__ = ["MISSING", "IndexSync", "choose_file"]
 
@@ -167,8 +165,27 @@ class IndexSync:
                 return
             self._note(derived)
             if derived.thread is not None and derived.thread.id == thread.id:
-                merged = self._merge(derived, self._rows.row(thread.id))
-                self._store(derived, merged, settle(thread, merged))
+                row = self._rows.row(thread.id)
+                merged = self._merge(derived, row)
+                in_row = row is not None and thread.history_mode == "paginated"
+                self._store(derived, merged, settle(thread, merged, in_row=in_row))
+
+    def change(self, after: StoredThread, patch: ThreadMetadataPatch, *, explicit: bool) -> None:
+        """A writer of this store has applied *patch*, with *after* as the result.
+
+        Only the patch goes to the index: the writer need not know what other processes have said
+        meanwhile. What is *explicit* stands in file, row or names from now on.
+        """
+        with self._lock, self._index.transaction():
+            current = self._index.get(after.id)
+            if current is None:
+                self._index.upsert(after)
+                return
+            entry = self._entry(after.id) if explicit else None
+            if entry is None:
+                self._index.upsert(patch.apply(current))
+            else:
+                self._store(entry.derived, patch.apply(entry.merged), patch.apply(current))
 
     @contextlib.contextmanager
     def following(self) -> Iterator[None]:
@@ -200,7 +217,7 @@ class IndexSync:
         for thread_id, path in paths:
             if thread_id in thread_ids or path is None:
                 continue
-            for owner in self._owners(path):
+            for owner in owners(path, self._find_rollout):
                 if owner in thread_ids:
                     raise Conflict(
                         f"the history of thread {thread_id} stands on thread {owner}",
@@ -211,9 +228,7 @@ class IndexSync:
 
     def files_of(self, thread_id: str) -> list[RolloutFile]:
         """The files that are known to belong to a thread, as they are now."""
-        paths = sorted(self._owned.get(thread_id, ()))
-        files = [file for path in paths if (file := file_now(self._home, path)) is not None]
-        return list({file.path: file for file in files}.values())
+        return files_now(self._home, sorted(self._owned.get(thread_id, ())))
 
     def _load(self) -> None:
         """Start again from what the index says, if it is another one."""
@@ -369,17 +384,6 @@ class IndexSync:
             return self._rollouts.get(rollout_id)
         return find_rollout(self._home, rollout_id)
 
-    def _owners(self, path: str) -> Iterator[str]:
-        """The threads on whose rollouts a rollout stands."""
-        try:
-            segments = resolve_lineage(path, self._find_rollout).segments
-        except OSError:
-            return
-        for segment in segments:
-            name = parse_rollout_name(os.path.basename(segment.path))
-            if name is not None:
-                yield name.thread_id
-
     # Threads
 
     def _is_left_alone(self, thread_id: str) -> bool:
@@ -435,17 +439,26 @@ class IndexSync:
         if derived.problem == EMPTY and row is None:
             self._index.remove([thread_id])  # nothing but an empty file: no history, no thread
             return None
+        merged, record = self._combine(derived, row, entry)
+        known = entry or self._entry(thread_id)
+        if known == Entry(derived, merged) and record == self._index.get(thread_id):
+            return record
+        if self._index.in_transaction:
+            return self._store(derived, merged, record)
+        with self._index.transaction():  # what others have seen by now must stay: look once more
+            merged, record = self._combine(derived, self._rows.row(thread_id), None)
+            return self._store(derived, merged, record)
+
+    def _combine(
+        self, derived: Derived, row: StateRow | None, entry: Entry | None
+    ) -> tuple[StoredThread, StoredThread]:
+        """What file, row and name say together, and that with what the index has beyond them."""
         merged = self._merge(derived, row)
-        ours = self._index.get(thread_id)
+        ours = self._index.get(merged.id)
         if ours is None:
-            return self._store(derived, merged, merged)
-        entry = entry or self._entry(thread_id)
-        if entry is None:
-            return self._store(derived, merged, adopt(ours, merged))
-        record = rebase(entry.merged, ours, merged)
-        if record == ours and merged == entry.merged and derived is entry.derived:
-            return ours
-        return self._store(derived, merged, record)
+            return merged, merged
+        entry = entry or self._entry(merged.id)
+        return merged, adopt(ours, merged) if entry is None else rebase(entry.merged, ours, merged)
 
     def _merge(self, derived: Derived, row: StateRow | None) -> StoredThread:
         assert derived.thread is not None

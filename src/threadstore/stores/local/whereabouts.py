@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 
-from threadstore.stores.local.lineage import current_rollout
-from threadstore.stores.local.paths import Home, RolloutFile, other_place, stat_rollout
+from threadstore.stores.local.lineage import FindRollout, current_rollout, resolve_lineage
+from threadstore.stores.local.paths import (
+    Home,
+    RolloutFile,
+    other_place,
+    parse_rollout_name,
+    stat_rollout,
+)
 from threadstore.stores.local.state_rows import StateRow
 
-__all__ = ["choose_file", "file_now"]
+__all__ = ["choose_file", "file_now", "files_now", "owners"]
 
 
 def file_now(home: Home, path: str) -> RolloutFile | None:
@@ -20,6 +26,24 @@ def file_now(home: Home, path: str) -> RolloutFile | None:
         if file is not None:
             return file
     return None
+
+
+def files_now(home: Home, paths: Iterable[str]) -> list[RolloutFile]:
+    """The files that were at *paths*, each once."""
+    files = [file for path in paths if (file := file_now(home, path)) is not None]
+    return list({file.path: file for file in files}.values())
+
+
+def owners(path: str, find_rollout: FindRollout) -> Iterator[str]:
+    """The threads on whose rollouts a rollout stands."""
+    try:
+        segments = resolve_lineage(path, find_rollout).segments
+    except OSError:
+        return
+    for segment in segments:
+        name = parse_rollout_name(os.path.basename(segment.path))
+        if name is not None:
+            yield name.thread_id
 
 
 def choose_file(

@@ -9,13 +9,13 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TypeVar
 
 from threadstore.clock import Clock, rfc3339_ms
-from threadstore.errors import Conflict, ThreadNotFound
+from threadstore.errors import Conflict, StoreUnavailable, ThreadNotFound
 from threadstore.history.header import is_header_of, session_meta_item
 from threadstore.history.items import RolloutItem, encode_lines
 from threadstore.metadata import NewThread, StoredThread, ThreadMetadataPatch
 from threadstore.store import AppendReceipt
 from threadstore.stores.local.lineage import Base
-from threadstore.stores.local.locks import WriterLock
+from threadstore.stores.local.locks import WriterLock, open_by_other_process, writer_holder
 from threadstore.stores.local.paths import Home
 from threadstore.stores.local.recorder import Recorder
 
@@ -162,6 +162,15 @@ class Writers:
             for writer in self._live.values()
             if writer.base is not None and not writer.materialised
         ]
+
+    def is_held_elsewhere(self, thread_id: str, path: str) -> bool:
+        """Whether somebody else may be writing the thread's log, as far as it can be seen."""
+        if thread_id in self._live:
+            return False
+        with suppress(StoreUnavailable):
+            if writer_holder(self._home, thread_id) is not None:
+                return True
+        return open_by_other_process(path) is not None
 
     def create(self, new: NewThread, thread: StoredThread, base: Base | None = None) -> LiveWriter:
         """A writer for a new thread; nothing but the lock is on disk."""
