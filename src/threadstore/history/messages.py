@@ -5,7 +5,14 @@ from __future__ import annotations
 import re
 from typing import Any, Final, NamedTuple
 
-__all__ = ["BareText", "UserText", "bare_user_text", "content_text", "user_text"]
+__all__ = [
+    "BareText",
+    "UserText",
+    "bare_event",
+    "bare_user_text",
+    "content_text",
+    "user_text",
+]
 
 REQUEST_MARKER: Final = "## My request for Codex:"
 """What editor extensions put between the context they add and what the user typed."""
@@ -83,3 +90,18 @@ def bare_user_text(payload: Any) -> BareText:
     if text.startswith("<user_instructions>"):
         return BareText()
     return BareText(text=user_text({"message": text}).title)
+
+
+def bare_event(payload: Any) -> dict[str, Any] | None:
+    """The event, as Codex 0.131 writes it, that says what a message of a history without events
+    says; ``None`` for context and for all that is no message."""
+    text = bare_user_text(payload).text
+    if text is not None:
+        empty: dict[str, Any] = {"images": [], "local_images": [], "text_elements": []}
+        return {"type": "user_message", "message": text, **empty}
+    if not isinstance(payload, dict) or payload.get("type") != "message":
+        return None
+    if payload.get("role") != "assistant":
+        return None
+    text = content_text(payload.get("content"))
+    return {"type": "agent_message", "message": text, "phase": None, "memory_citation": None}

@@ -16,7 +16,7 @@ from threadstore.history.items import RolloutItem
 from threadstore.ids import try_thread_id
 from threadstore.metadata import StoredThread
 
-__all__ = ["header_faults", "mend_header"]
+__all__ = ["header_faults", "is_strict", "mend_header"]
 
 _REQUIRED_TEXTS: Final = ("timestamp", "cwd", "originator", "cli_version")
 _OPTIONAL_TEXTS: Final = (
@@ -77,7 +77,8 @@ def mend_header(
     faults = dict(header_faults(payload))
     if "id" in faults and not first:
         return None  # nobody knows whose it is
-    line, fields, readable = _split(item.raw, payload)
+    readable = is_strict(item.raw)
+    line, fields = _split(item.raw, payload, strict=readable)
     if readable and not faults:
         return None
     reasons = [] if readable else ["written anew: Codex could not decode its text"]
@@ -106,18 +107,25 @@ def _known(thread: StoredThread) -> dict[str, Any]:
     return known if thread.source == "unknown" else {**known, "source": thread.source}
 
 
-def _split(raw: bytes, payload: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], bool]:
-    """The line and its payload, key by key as they stand; decoded if they are not quite JSON."""
+def is_strict(raw: bytes) -> bool:
+    """Whether the line is JSON as Codex reads it; we take half a surrogate pair, too."""
     try:
-        line: dict[str, Any] = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
-        fields: dict[str, Any] = msgspec.json.decode(line["payload"], type=dict[str, msgspec.Raw])
         msgspec.json.decode(raw)
-    except (msgspec.MsgspecError, RecursionError, ValueError, KeyError):
-        item = RolloutItem.parse(raw)
-        line = {"timestamp": item.timestamp, "ordinal": item.ordinal, "type": item.type}
-        line = {key: value for key, value in line.items() if value is not None}
-        return line, dict(payload), False
-    return line, fields, True
+    except (msgspec.MsgspecError, RecursionError, ValueError):
+        return False
+    return True
+
+
+def _split(
+    raw: bytes, payload: dict[str, Any], *, strict: bool
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The line and its payload key by key: as they stand, or decoded if they are not *strict*."""
+    if strict:
+        line = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+        return line, msgspec.json.decode(line["payload"], type=dict[str, msgspec.Raw])
+    item = RolloutItem.parse(raw)
+    outer = {"timestamp": item.timestamp, "ordinal": item.ordinal, "type": item.type}
+    return {key: value for key, value in outer.items() if value is not None}, dict(payload)
 
 
 def _is_id(value: Any) -> bool:

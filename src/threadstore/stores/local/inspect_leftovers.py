@@ -16,6 +16,7 @@ from threadstore.stores.local.paths import (
     RolloutName,
     existing_path,
     find_rollout,
+    is_original,
     parse_rollout_name,
 )
 from threadstore.stores.local.report import Report
@@ -32,6 +33,9 @@ def inspect_leftovers(home: Home, row_ids: Collection[str], report: Report) -> N
         for name in names:
             if name.endswith(ASIDE):
                 _inspect_aside(home, f"{folder}/{name}", known, report)
+            elif is_original(name):
+                reason = "the log as it was before it was repaired: remove it when nobody needs it"
+                report.add("info", "kept_original", f"{folder}/{name}", reason)
             elif name.endswith(_TEMPORARY):
                 reason = "left behind by a program that was interrupted"
                 report.add("info", "leftover_file", f"{folder}/{name}", reason)

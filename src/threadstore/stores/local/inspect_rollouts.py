@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from threadstore.history.items import DamagedLine, RolloutItem
 from threadstore.ids import try_thread_id
-from threadstore.stores.local.header_faults import header_faults
+from threadstore.stores.local.header_faults import header_faults, is_strict
 from threadstore.stores.local.lines import Log, parse_line, split_lines
 from threadstore.stores.local.locks import WriterLock, open_by_other_process
 from threadstore.stores.local.paths import Home, RolloutFile, unavailable
@@ -108,6 +108,7 @@ class _Lines:
         self.unstamped = 0
         self.bare = 0
         self.unknown: set[str] = set()
+        self.byte_order_mark = False
         self.header_seen = False
         self.secret_seen = False
 
@@ -119,6 +120,7 @@ class _Lines:
         self.position += 1
         if self.position == 1 and line.startswith(_BOM):
             reason = "begins with a byte order mark: Codex cannot read the header and hides it"
+            self.byte_order_mark = True
             self.add("warning", "byte_order_mark", reason)
         if not line.isascii() and not _is_utf8(line):
             self.not_utf8 += 1
@@ -176,7 +178,7 @@ class _Lines:
             return
         if not self.header_seen:
             self.header_seen = True
-            self._header(payload)
+            self._header(payload, item.raw or b"")
         git = payload.get("git")
         url = git.get("repository_url") if isinstance(git, dict) else None
         if isinstance(url, str) and _PASSWORD.match(url) and not self.secret_seen:
@@ -184,7 +186,7 @@ class _Lines:
             reason = "the log keeps the credentials of a git remote; they are never shown"
             self.add("info", "credentials_in_log", reason)
 
-    def _header(self, payload: dict[str, Any]) -> None:
+    def _header(self, payload: dict[str, Any], raw: bytes) -> None:
         own = try_thread_id(str(payload.get("id")))
         if own is not None and self.thread_id is not None and own != self.thread_id:
             if self.damaged:
@@ -193,7 +195,12 @@ class _Lines:
                 return
             reason = f"the header names thread {own}, which is what counts for Codex, too"
             self.add("warning", "id_mismatch", reason)
+        if self.items + self.damaged > 1:
+            reason = "the header does not come first: Codex 0.169 does not resume the thread"
+            self.add("warning", "late_header", reason)
         faults = [f"{field} {reason}" for field, reason in header_faults(payload)]
+        if not is_strict(raw) and not self.not_utf8 and not self.byte_order_mark:
+            faults.append("its text is not JSON as Codex reads it")
         if faults and not self.bare:
             reason = f"Codex hides the thread because of its header: {'; '.join(faults)}"
             self.add("warning", "rejected_header", reason)

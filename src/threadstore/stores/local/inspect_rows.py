@@ -9,16 +9,23 @@ from typing import Final
 from threadstore.errors import StoreUnavailable
 from threadstore.metadata import MetadataOrigin, StoredThread, ThreadMetadataPatch
 from threadstore.stores.local.database import Database
+from threadstore.stores.local.locks import open_by_other_process
 from threadstore.stores.local.report import Report
 from threadstore.stores.local.state_db import ArchiveChange, StateDb
 from threadstore.stores.local.state_rows import StateRow
 
-__all__ = ["inspect_database", "inspect_rows"]
+__all__ = ["inspect_backfill", "inspect_database", "inspect_rows"]
 
 _NEWEST_LEVEL: Final = 62
 """Codex 0.169."""
 _PREVIEW_LEVEL: Final = 32
 """From here on (Codex 0.131) rows have a preview, and lists hide those where it is empty."""
+_START_AGAIN: Final = (
+    "move it, its -wal and its -shm away, and Codex makes a new one from the logs;"
+    " `threadstore doctor --fix` then puts back the names"
+)
+_MUST_SAY: Final = ("source", "model_provider", "cwd")
+"""Columns that lists filter by: a thread whose row says nothing there is in none."""
 
 
 def inspect_database(state: StateDb, report: Report) -> bool:
@@ -29,28 +36,43 @@ def inspect_database(state: StateDb, report: Report) -> bool:
         severity: Final = "error" if not state.readable else "warning"
         code = "state_database_unreadable" if not state.readable else "state_database_read_only"
         reason = f"{state.reason}; the files are used instead where they can be"
+        if os.access(state.path, os.W_OK) and not state.locked:
+            reason += f". Codex may not start with it: {_START_AGAIN}"
         report.add(severity, code, state.path, reason)
     if not state.readable:
         return False
     if state.level > _NEWEST_LEVEL:
         reason = f"migration {state.level} is newer than what is known here ({_NEWEST_LEVEL})"
         report.add("info", "newer_database", state.path, reason)
-    _inspect_backfill(state, report)
     return True
 
 
-def _inspect_backfill(state: StateDb, report: Report) -> None:
+def inspect_backfill(looked: StateDb, state: StateDb, report: Report) -> None:
+    """Report if Codex seems to be filling the database while nobody has it open: then it does not
+    start for 15 minutes. The repair goes to *state*."""
     try:
-        database = Database(state.path, readonly=True)
+        database = Database(looked.path, readonly=True)
         try:
             rows = database.rows("SELECT status FROM backfill_state")
         finally:
             database.close(tidy=False)
     except StoreUnavailable:
         return  # no such table, or nothing can be read beside another program
-    if any(row[0] == "running" for row in rows):
-        reason = "Codex is filling it, or was interrupted; it waits up to 15 minutes to go on"
-        report.add("warning", "interrupted_backfill", state.path, reason)
+    if all(row[0] != "running" for row in rows):
+        return
+    holder = open_by_other_process(looked.path)
+    if holder is not None:
+        reason = f"{holder} is filling it from the logs; until then lists are not complete"
+        report.add("info", "backfill", looked.path, reason)
+        return
+    report.add(
+        "warning",
+        "interrupted_backfill",
+        looked.path,
+        "Codex was interrupted while it filled it, and does not start again for 15 minutes",
+        fix="let Codex begin again",
+        repair=state.release_backfill,
+    )
 
 
 def inspect_rows(
@@ -77,9 +99,7 @@ def inspect_rows(
 def _inspect_row(
     looked: StateDb, state: StateDb, row: StateRow, thread: StoredThread | None, report: Report
 ) -> None:
-    for problem in row.damage:
-        reason = f"the row cannot be read as it is: {problem}"
-        report.add("error", "damaged_row", row.id, reason, thread_id=row.id)
+    _inspect_values(state, row, thread, report)
     if thread is None:
         _orphaned(row, report)
         return
@@ -98,6 +118,43 @@ def _inspect_row(
                 state, thread, ThreadMetadataPatch(name=thread.name), MetadataOrigin.EXPLICIT
             ),
         )
+
+
+def _inspect_values(
+    state: StateDb, row: StateRow, thread: StoredThread | None, report: Report
+) -> None:
+    for problem in row.damage:
+        column = problem.partition(" ")[0]
+        mendable = thread is not None and column != "id"
+        report.add(
+            "error",
+            "damaged_row",
+            row.id,
+            f"the row cannot be read as it is: {problem}",
+            thread_id=row.id,
+            fix="write what the log says" if mendable else None,
+            repair=_correcting(state, thread, [column]) if mendable else None,
+        )
+    empty = [column for column in _MUST_SAY if getattr(row, column) in ("", "unknown")]
+    silent = [column for column in empty if getattr(thread, column, "") not in ("", "unknown")]
+    if silent and not row.damage:
+        report.add(
+            "warning",
+            "incomplete_row",
+            row.id,
+            f"the row says nothing about {', '.join(silent)}: Codex leaves the thread out of lists",
+            thread_id=row.id,
+            fix="write what the log says",
+            repair=_correcting(state, thread, silent),
+        )
+
+
+def _correcting(
+    state: StateDb, thread: StoredThread | None, columns: list[str]
+) -> Callable[[], object] | None:
+    if thread is None:
+        return None
+    return lambda: state.correct(thread, columns, path=thread.rollout_path or "")
 
 
 def _orphaned(row: StateRow, report: Report) -> None:

@@ -16,7 +16,7 @@ from threadstore.stores.local.index_db import IndexDb, IndexedFile
 from threadstore.stores.local.inspect_leftovers import inspect_leftovers
 from threadstore.stores.local.inspect_names import inspect_names
 from threadstore.stores.local.inspect_rollouts import inspect_rollout
-from threadstore.stores.local.inspect_rows import inspect_database, inspect_rows
+from threadstore.stores.local.inspect_rows import inspect_backfill, inspect_database, inspect_rows
 from threadstore.stores.local.lineage import resolve_lineage
 from threadstore.stores.local.paths import Home, find_rollout, scan
 from threadstore.stores.local.report import Report
@@ -49,6 +49,7 @@ def inspect(
         _inspect_owners(home, threads, known, paths, report)
         row_ids: set[str] = set()
         if state is not None and looked is not None and readable:
+            inspect_backfill(looked, state, report)
             row_ids = inspect_rows(looked, state, threads, report)
     inspect_names(home, threads, row_ids, sync.clock, report)
     _inspect_index(index, threads, sync, report)

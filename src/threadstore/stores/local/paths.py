@@ -29,6 +29,7 @@ __all__ = [
     "existing_path",
     "find_by_id",
     "find_rollout",
+    "is_original",
     "is_text",
     "make_folders",
     "new_rollout_path",
@@ -52,6 +53,9 @@ OnError: TypeAlias = Callable[[str, OSError], None]
 
 _UUID: Final = r"[0-9a-fA-F]{8}(?:-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}"
 _NAME: Final = re.compile(rf"rollout-(.*)-({_UUID})(?:_({_UUID}))?\.jsonl(\.zst)?", re.DOTALL)
+_ORIGINAL_NAME: Final = re.compile(
+    rf"rollout-.*\.jsonl(\.zst)?{re.escape(ORIGINAL)}(\.\d+)?", re.DOTALL
+)
 _STAMP: Final = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d)-(\d\d)-(\d\d)", re.ASCII)
 _COMPRESSED: Final = ".zst"
 
@@ -169,6 +173,11 @@ def new_rollout_path(home: Home, created_at: dt.datetime, thread_id: str) -> str
     local = created_at.astimezone()
     folder = f"{home.sessions}/{local.year}/{local.month:02}/{local.day:02}"
     return f"{folder}/{rollout_file_name(local, thread_id)}"
+
+
+def is_original(name: str) -> bool:
+    """Whether a file of that name is a log that was repaired, as it was before."""
+    return _ORIGINAL_NAME.fullmatch(name) is not None
 
 
 def plain_path(path: str) -> str:

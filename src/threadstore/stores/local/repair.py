@@ -18,7 +18,7 @@ from threadstore.clock import rfc3339_ms
 from threadstore.errors import CorruptHistory
 from threadstore.history.header import is_header_of
 from threadstore.history.items import RolloutItem
-from threadstore.history.messages import bare_user_text, content_text
+from threadstore.history.messages import bare_event
 from threadstore.ids import try_thread_id
 from threadstore.metadata import StoredThread, ThreadMetadataPatch
 from threadstore.store import RepairedLine
@@ -200,27 +200,11 @@ class _Mender:
                 line.strip(),
             )
             yield self._repaired(wrapped, [*reasons, "put into a line of today's form"])
-            event = _event_of(item.payload)
+            event = bare_event(item.payload)
             if event is not None:
                 line = RolloutItem("event_msg", event).encode(self._stamp)
                 reason = f"added: the {event['type']} event that Codex shows"
                 yield RepairedLine(number=self.number, line=line, change=reason)
-
-
-def _event_of(payload: Any) -> dict[str, Any] | None:
-    """The event that says the same as a message of 0.29, as 0.131 writes it."""
-    text = bare_user_text(payload).text
-    if text is not None:
-        empty: dict[str, Any] = {"images": [], "local_images": [], "text_elements": []}
-        return {"type": "user_message", "message": text, **empty}
-    if not isinstance(payload, dict):
-        return None
-    if payload.get("type") == "message" and payload.get("role") == "assistant":
-        message = content_text(payload.get("content"))
-        return {
-            "type": "agent_message", "message": message, "phase": None, "memory_citation": None
-        }  # fmt: skip
-    return None
 
 
 def _with(line: bytes, **first: Any) -> bytes:

@@ -93,6 +93,7 @@ class StateRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     creator_account_id: str | None = None
 
     damage: tuple[str, ...] = ()
+    """What could not be read; each begins with the name of the column."""
     """One sentence for each value that could not be read."""
 
 
