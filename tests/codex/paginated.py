@@ -16,7 +16,7 @@ from threadstore.protocol.codex_thread import protocol_thread
 from threadstore.testing import items
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
     from pathlib import Path
 
     from tests.codex.model_server import ModelServer
@@ -70,15 +70,18 @@ def shown(server: AppServer, thread_id: str) -> list[tuple[str, list[str]]]:
     return told(read)
 
 
-def check_metadata(server: AppServer, threads: Iterable[StoredThread]) -> None:
+def check_metadata(
+    server: AppServer, threads: Iterable[StoredThread], *, hidden: Collection[str] = ()
+) -> None:
     """Codex lists and reads the threads with the facts that we know.
 
     Its default list takes the preview of a fork or a reverted thread from the newest file alone, in
     homes of its own as well (0.169); what it reads, and its list from the database, is what counts.
+    *hidden* are not in the default list.
     """
     ours = {thread.id: facts(protocol_thread(thread)) for thread in threads}
     ids = {thread["id"] for thread in server.call("thread/list", limit=100)["data"]}
-    assert ids >= ours.keys()
+    assert ids & ours.keys() == ours.keys() - set(hidden)
     listed = server.call("thread/list", limit=100, useStateDbOnly=True)["data"]
     assert differences(ours, {thread["id"]: facts(thread) for thread in listed}) == []
     for thread_id, known in ours.items():

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import apsw
+import msgspec
 import pytest
 from tests.stores.local.state_helpers import (
     EXPLICIT,
@@ -108,6 +109,16 @@ def test_a_paginated_name_has_a_column_of_its_own(newer: StateDb) -> None:
     assert (row.name, row.title, row.history_mode) == ("My name", "Fix it", "paginated")
     row = write(newer, before, name=None)
     assert (row.name, row.title) == (None, "Fix it")
+
+
+def test_a_name_that_only_the_name_index_knows_comes_into_its_column(newer: StateDb) -> None:
+    """Codex's column may be younger than the name: there was none before its migration 41."""
+    before = thread(history_mode="paginated")
+    write(newer, before)
+    row = write(newer, msgspec.structs.replace(before, name="My name"), updated_at=NOW)
+    assert row.name == "My name"
+    row = write(newer, msgspec.structs.replace(before, name="Stale"), updated_at=NOW)
+    assert row.name == "My name"
 
 
 def test_a_history_mode_only_becomes_paginated(newer: StateDb) -> None:

@@ -129,7 +129,9 @@ def _changed_names(
 ) -> Values:
     renamed = patch.name is not UNSET and origin is MetadataOrigin.EXPLICIT
     names = _names(thread, schema)
-    if not renamed:
+    # What the name index alone knows is older than the column that Codex 0.150 and later look at.
+    forgotten = patch.name is UNSET and not row.name and thread.name is not None
+    if not (renamed or forgotten):
         names.pop("name", None)
     if not (renamed or patch.title is not UNSET or not row.title):
         del names["title"]
