@@ -62,6 +62,8 @@ SPECIAL = (
     "image_local",
     "image_only",
 )
+FAMILIES = {"parent": ("child", "named_child"), "archived_parent": ("archived_child",)}
+"""Threads and those that they spawned."""
 LONG_ITEMS = 5000
 
 PNG = base64.b64decode(
@@ -104,7 +106,10 @@ async def write_home(home: Path, cwd: Path) -> Written:
         for name in ARCHIVED:
             await manager.archive(ids[name])
         await manager.unarchive(ids["unarchived"])
+        await manager.archive(ids["archived_parent"])
         ids["fork"] = (await manager.fork(ids["named"])).id
+        first = (await store.list_turns(ids["named"], descending=False)).items[0].id
+        ids["fork_of_first_turn"] = (await manager.fork(ids["named"], through_turn=first)).id
         ids["fork_of_archived"] = (await manager.fork(ids["archived_unnamed"])).id
         deleted = await write(manager, two_turns("deleted", cwd), cwd=str(cwd), git=GIT)
         for patch in EDITS["all"]:
@@ -124,26 +129,26 @@ async def write(manager: ThreadManager, history: Sequence[RolloutItem], **new: A
 
 
 async def write_family(manager: ThreadManager, ids: dict[str, str], cwd: Path) -> None:
-    """A thread and two that it spawned, one of them with a name, and a review of it."""
-    ids["parent"] = await write(manager, two_turns("parent", cwd), cwd=str(cwd))
-    for name in ("child", "named_child"):
-        spawn = {
-            "parent_thread_id": ids["parent"],
-            "depth": 1,
-            "agent_path": None,
-            "agent_nickname": "Mendel",
-            "agent_role": "default",
-        }
-        ids[name] = await write(
-            manager,
-            two_turns(name, cwd),
-            cwd=str(cwd),
-            source={"subagent": {"thread_spawn": spawn}},
-            thread_source="subagent",
-        )
-    await manager.update_thread_metadata(
-        ids["named_child"], ThreadMetadataPatch(name="A named child")
-    )
+    """A thread and two that it spawned, one of them with a name; a review; a second family."""
+    for parent, children in FAMILIES.items():
+        ids[parent] = await write(manager, two_turns(parent, cwd), cwd=str(cwd))
+        for child in children:
+            spawn = {
+                "parent_thread_id": ids[parent],
+                "depth": 1,
+                "agent_path": None,
+                "agent_nickname": "Mendel",
+                "agent_role": "default",
+            }
+            ids[child] = await write(
+                manager,
+                two_turns(child, cwd),
+                cwd=str(cwd),
+                source={"subagent": {"thread_spawn": spawn}},
+                thread_source="subagent",
+            )
+    name = ThreadMetadataPatch(name="A named child")
+    await manager.update_thread_metadata(ids["named_child"], name)
     ids["review"] = await write(
         manager, two_turns("review", cwd), cwd=str(cwd), source={"subagent": "review"}
     )

@@ -139,6 +139,15 @@ def rows(database: Path, sql: str) -> list[tuple[Any, ...]]:
         return list(connection.execute(sql))
 
 
+def read_rows(home: Path) -> dict[str, Json]:
+    """Codex's table of threads, by id."""
+    connection = apsw.Connection(str(home / "state_5.sqlite"), flags=apsw.SQLITE_OPEN_READONLY)
+    with contextlib.closing(connection):
+        cursor = connection.execute("SELECT * FROM threads")
+        columns = [column[0] for column in cursor.get_description()]
+        return {row[columns.index("id")]: dict(zip(columns, row, strict=True)) for row in cursor}
+
+
 def residue(home: Path, thread_id: str) -> list[str]:
     """Where in a home a thread is still named: rows of any database, lines of any text."""
     found = []

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import pytest
 from tests.codex.app_server import AppServer, RpcError, write_config
 from tests.codex.comparing import EVERYTHING
-from tests.codex.ours import GIT, Written, write_home
+from tests.codex.ours import FAMILIES, GIT, Written, write_home
 from tests.codex.ours_checks import (
     SOURCE_KINDS,
     check_listed,
@@ -16,6 +16,7 @@ from tests.codex.ours_checks import (
     check_turns,
     heard,
     list_all,
+    read_rows,
     residue,
     rows,
     to_be_heard,
@@ -51,6 +52,7 @@ ROWS = {
     "unicode": "names and texts in any script",
     "repository": "thread in a Git repository",
     "fork": "fork",
+    "fork_of_first_turn": "fork of the first turns",
     "tools": "tool calls",
     "compacted": "compacted thread",
     "interrupted": "interrupted turn",
@@ -61,10 +63,22 @@ ROWS = {
 }
 
 
+Table = dict[str, dict[str, Any]]
+"""Rows of Codex's table of threads, by id."""
+
+
+class Home(NamedTuple):
+    """A home of all shapes, and what its state database said when we had written it."""
+
+    folder: Path
+    written: Written
+    table: Table
+
+
 @pytest.fixture(params=["ours", "none", "of Codex"])
 async def home(
     request: pytest.FixtureRequest, release: Release, model: ModelServer, tmp_path: Path
-) -> tuple[Path, Written]:
+) -> Home:
     """A home of all shapes, with the state database that we make, without one, or with the one
     that the release had made before we came."""
     home, cwd = tmp_path / "home", tmp_path / "work"
@@ -74,16 +88,17 @@ async def home(
         with release.serve(home, cwd) as server:
             list_all(server)
     written = await write_home(home, cwd)
+    table = read_rows(home)
     if request.param == "none":
         for path in home.glob("state_5.sqlite*"):
             path.unlink()
-    return home, written
+    return Home(home, written, table)
 
 
 async def test_codex_lists_reads_and_searches_our_threads(
-    release: Release, cells: Cells, home: tuple[Path, Written]
+    release: Release, cells: Cells, home: Home
 ) -> None:
-    folder, written = home
+    folder, written, table = home
     threads = written.threads
     histories = await load(folder, threads)
     turns = {name: [protocol_turn(turn) for turn in told] for name, told in histories.items()}
@@ -105,8 +120,12 @@ async def test_codex_lists_reads_and_searches_our_threads(
     modes = dict(rows(folder / "state_5.sqlite", "SELECT id, memory_mode FROM threads"))
     assert modes == {thread.id: thread.memory_mode for thread in threads.values()}
     edges = rows(folder / "state_5.sqlite", "SELECT * FROM thread_spawn_edges")
-    children = (threads["child"].id, threads["named_child"].id)
-    assert sorted(edges) == sorted((threads["parent"].id, child, "open") for child in children)
+    assert sorted(edges) == sorted(
+        (threads[parent].id, threads[child].id, "open")
+        for parent, children in FAMILIES.items()
+        for child in children
+    )
+    check_rows(threads, table, read_rows(folder), cells)
 
     cells.works("ours", "deleted thread: gone from lists, reads and tables")
     cells.works("ours", "spawned threads: hidden by default, listed by source, with their parent")
@@ -120,9 +139,9 @@ async def test_codex_lists_reads_and_searches_our_threads(
 
 
 async def test_codex_goes_on_with_our_threads(
-    release: Release, cells: Cells, home: tuple[Path, Written], model: ModelServer
+    release: Release, cells: Cells, home: Home, model: ModelServer
 ) -> None:
-    folder, written = home
+    folder, written, _ = home
     active = {name: thread for name, thread in written.threads.items() if not thread.archived}
     before = await load(folder, active)
     with release.serve(folder, folder.parent / "work") as server:
@@ -154,7 +173,7 @@ async def test_codex_goes_on_with_our_threads(
 def check_lists(server: AppServer, threads: dict[str, StoredThread], cells: Cells) -> None:
     """Each list holds exactly the threads that belong there, with what we know about them."""
     names = {thread.id: name for name, thread in threads.items()}
-    hidden = {"child", "named_child", "review"}
+    hidden = {"child", "named_child", "review", "archived_child"}
     for archived in (False, True):
         wanted = {name for name, thread in threads.items() if thread.archived is archived}
         for known, sources in ((wanted - hidden, []), (wanted, SOURCE_KINDS)):
@@ -176,6 +195,9 @@ def check_pages(server: AppServer, threads: dict[str, StoredThread], cells: Cell
     """Every sort key of the release, both directions, in pages."""
     active = [name for name, thread in threads.items() if not thread.archived]
     names = {thread.id: name for name, thread in threads.items()}
+    if understands(server, "thread/list", sortKey="recency_at"):
+        listed = list_all(server, ancestorThreadId=threads["parent"].id)
+        assert {names[thread["id"]] for thread in listed} == {"child", "named_child"}
     for key in ("created_at", "updated_at", "recency_at"):
         row = f"lists by {key}, in pages"
         if not understands(server, "thread/list", sortKey=key):
@@ -210,7 +232,8 @@ def check_searches(server: AppServer, threads: dict[str, StoredThread], cells: C
     def found(**params: Any) -> set[str]:
         return {names[thread["id"]] for thread in list_all(server, **params)}
 
-    assert found(searchTerm="name of its own") == {"named", "fork"}
+    forks = {"fork", "fork_of_first_turn"}
+    assert found(searchTerm="name of its own") == {"named", *forks}
     assert found(searchTerm="Second 🚀") == {"renamed"}
     assert found(searchTerm="שלום") == {"unicode"}
     assert found(searchTerm="First message of plain") == {"plain"}
@@ -224,7 +247,7 @@ def check_searches(server: AppServer, threads: dict[str, StoredThread], cells: C
     for term, archived, wanted in (
         ("Message 77 of", False, {"long"}),
         ("Answer to Second message of unicode", False, {"unicode"}),
-        ("Second message of archived", True, {"archived", "archived_unnamed"}),
+        ("Second message of archived", True, {"archived", "archived_unnamed", "archived_parent"}),
         ("Second message of deleted", False, set()),
     ):
         answer = server.call("thread/search", searchTerm=term, archived=archived, limit=100)
@@ -241,6 +264,22 @@ def understands(server: AppServer, method: str, **params: Any) -> bool:
             return False
         raise
     return True
+
+
+def check_rows(threads: dict[str, StoredThread], table: Table, found: Table, cells: Cells) -> None:
+    """Codex's table says what we wrote there, also where Codex had to make it anew."""
+    assert found.keys() == table.keys() == {thread.id for thread in threads.values()}
+    for name, thread in threads.items():
+        ours, theirs = table[thread.id], found[thread.id]
+        assert theirs["title"] in (ours["title"], thread.title), name
+        # Profiles take the place of policies at later levels; see check_thread about the time of
+        # the last update; the time of archiving becomes that of the file, also of its own threads.
+        skipped = {"title", "sandbox_policy", "updated_at", "updated_at_ms", "archived_at"}
+        wanted = {key: value for key, value in ours.items() if key not in skipped}
+        unequal = {key: theirs[key] for key, value in wanted.items() if theirs[key] != value}
+        assert not unequal, name
+    how = "equal; a name is in the name index only, also of its own threads"
+    cells.differs("ours", "state database deleted: what Codex derives again", how)
 
 
 def check_deleted(server: AppServer, thread_id: str) -> None:
