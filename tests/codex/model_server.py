@@ -29,6 +29,7 @@ ANSWERS = {
     "unicode": 'Grüße 🌍 你好 שלום e\u0301 é LS[\u2028] NEL[\u0085] "quoted" back\\slash',
     "long": "A sentence that is repeated to make a long answer. " * 40,
     "spawn": "The helper reported back.",
+    "toolbox": "Every tool was tried.",
 }
 _OUTPUTS = {"function_call_output", "custom_tool_call_output", "local_shell_call_output"}
 _SCENE = re.compile(r"\[scene ([a-z]+)\]")
@@ -236,6 +237,21 @@ class Request:
             return self.call("shell_command", {"command": command}, number)
         return self.call("shell", {"command": ["bash", "-lc", command]}, number)
 
+    def patch(self, text: str) -> Json:
+        """A change of files, by whatever means this release offers."""
+        if self.tools.get("apply_patch", {}).get("type") == "custom":
+            return {
+                "type": "custom_tool_call",
+                "id": f"ctc_{self.tag}",
+                "call_id": f"call_{self.tag}",
+                "name": "apply_patch",
+                "input": text,
+                "status": "completed",
+            }
+        if "apply_patch" in self.tools:
+            return self.call("apply_patch", {"input": text})
+        return self.shell(f"apply_patch <<'EOF'\n{text}\nEOF\n")
+
 
 def _answer(request: Request) -> list[Json]:
     return [request.message(ANSWERS.get(request.scene, ANSWERS["plain"]))]
@@ -271,10 +287,49 @@ def _spawn(request: Request) -> list[Json]:
     return _answer(request)
 
 
+def _toolbox(request: Request) -> list[Json]:
+    """One tool after the other; each step has as many outputs behind it as calls were made."""
+    match len(request.outputs):
+        case 0:
+            return [request.patch(_patch("*** Add File: made.txt", "+one", "+two"))]
+        case 1:
+            change = ("*** Update File: made.txt", "*** Move to: moved.txt", "@@", "-one", "+1")
+            return [request.reasoning("**Changing**"), request.patch(_patch(*change))]
+        case 2:
+            return [request.patch(_patch("*** Delete File: moved.txt"))]
+        case 3:
+            return [request.patch(_patch("*** Delete File: never-there.txt"))]
+        case 4:
+            steps = [{"step": "Look", "status": "completed"}, {"step": "Do", "status": "pending"}]
+            return [request.call("update_plan", {"explanation": "Go", "plan": steps})]
+        case 5:
+            return [request.call("view_image", {"path": "dot.png"})]
+        case 6:
+            commands = ("cat made.txt", "ls", "sleep 0.1; exit 4")
+            return [request.shell(command, number) for number, command in enumerate(commands)]
+        case 9:
+            return [request.call("no_such_tool", {})]
+    action = {"type": "search", "query": "rollouts", "queries": ["rollouts"]}
+    return [
+        {
+            "type": "web_search_call",
+            "id": f"ws_{request.tag}",
+            "status": "completed",
+            "action": action,
+        },
+        *_answer(request),
+    ]
+
+
+def _patch(*lines: str) -> str:
+    return "\n".join(("*** Begin Patch", *lines, "*** End Patch"))
+
+
 _SCENES: dict[str, Callable[[Request], list[Json]]] = {
     "tool": _tool,
     "pair": _pair,
     "spawn": _spawn,
+    "toolbox": _toolbox,
     "compaction": lambda request: [request.message(SUMMARY)],
 }
 
