@@ -25,6 +25,7 @@ from threadstore.store import (
     AppendReceipt,
     Capabilities,
     Durability,
+    Finding,
     ThreadStore,
     check_append,
     check_class,
@@ -260,6 +261,13 @@ class PostgresThreadStore(ThreadStore):
 
             await self._threads.with_family(family, delete, unused=True)
         return tuple(deleted)
+
+    async def inspect(self, *, fix: bool = False) -> tuple[Finding, ...]:
+        from threadstore.stores.postgres.inspection import Inspection  # only doctor needs it
+
+        self._check_open()
+        inspection = Inspection(self._database, self._logs, fix=fix)
+        return tuple([finding async for finding in inspection.findings()])
 
     async def _mark(
         self, thread_id: str, archived_at: dt.datetime | None, refusal: str
