@@ -27,7 +27,7 @@ _WORDS: Final = frozenset({"cli", "vscode", "exec", "mcp", "unknown"})
 
 
 class SegmentBase(msgspec.Struct, frozen=True, kw_only=True):
-    """The end of the inherited prefix in another rollout (``history_base``, Codex 0.155 on)."""
+    """The end of the inherited prefix in another rollout (``history_base``, Codex 0.150 on)."""
 
     thread_id: str
     """The rollout id of the file: the thread's id, unless it is a later segment of the thread."""

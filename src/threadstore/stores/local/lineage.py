@@ -1,6 +1,6 @@
 """Lineage of paginated threads: which files, and how much of each, make up a history.
 
-A fork or a revert of a paginated thread (Codex 0.155 to 0.169) copies nothing: its header names a
+A fork or a revert of a paginated thread (Codex 0.150 to 0.169) copies nothing: its header names a
 ``history_base``, the rollout it stands on and how much of that. Ordinals run on through the whole
 lineage, so the end of the inherited part is known even if its file is lost.
 """

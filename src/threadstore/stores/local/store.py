@@ -158,7 +158,7 @@ class LocalThreadStore(ThreadStore):
             return self._writers.create(new, self._new_thread(thread_id, new), base).thread
 
     async def _base_of(self, new: NewThread) -> Base | None:
-        """Where a fork by reference begins; paginated threads only, as in Codex 0.155 to 0.169."""
+        """Where a fork by reference begins; paginated threads only, as in Codex 0.150 to 0.169."""
         wanted = new.history_base
         if wanted is None:
             return None
