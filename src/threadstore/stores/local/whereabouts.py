@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Iterator
 
+from threadstore.errors import Conflict
 from threadstore.stores.local.lineage import FindRollout, current_rollout, resolve_lineage
 from threadstore.stores.local.paths import (
     Home,
@@ -15,11 +16,16 @@ from threadstore.stores.local.paths import (
 )
 from threadstore.stores.local.state_rows import StateRow
 
-__all__ = ["choose_file", "file_now", "files_now", "owners"]
+__all__ = ["choose_file", "file_now", "files_now", "refuse_references"]
 
 
 def file_now(home: Home, path: str) -> RolloutFile | None:
-    """The file that was at *path*, there or where somebody has archived or unarchived it to."""
+    """The file that was at *path*, there or where somebody has archived or unarchived it to.
+
+    ``None`` for a place outside of this home, which an index may know that was copied with it.
+    """
+    if not path.startswith((f"{home.sessions}/", f"{home.archived}/")):
+        return None
     other = other_place(home, path)
     for place in (path, other, path, other):  # it may be moved between two looks
         file = stat_rollout(home, place)
@@ -34,7 +40,24 @@ def files_now(home: Home, paths: Iterable[str]) -> list[RolloutFile]:
     return list({file.path: file for file in files}.values())
 
 
-def owners(path: str, find_rollout: FindRollout) -> Iterator[str]:
+def refuse_references(
+    stands: Iterable[tuple[str, str | None]],
+    thread_ids: Collection[str],
+    find_rollout: FindRollout,
+    hint: str,
+) -> None:
+    """Conflict if a thread outside *thread_ids*, with that rollout, stands on one of them."""
+    for thread_id, path in stands:
+        if thread_id in thread_ids or path is None:
+            continue
+        for owner in _owners(path, find_rollout):
+            if owner in thread_ids:
+                raise Conflict(
+                    f"the history of thread {thread_id} stands on thread {owner}", hint=hint
+                )
+
+
+def _owners(path: str, find_rollout: FindRollout) -> Iterator[str]:
     """The threads on whose rollouts a rollout stands."""
     try:
         segments = resolve_lineage(path, find_rollout).segments
