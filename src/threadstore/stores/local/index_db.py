@@ -11,6 +11,7 @@ import os
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final
 
+import apsw
 import msgspec
 
 from threadstore.clock import to_ms
@@ -75,6 +76,7 @@ class _Record(StoredThread, frozen=True, kw_only=True, gc=False, omit_defaults=T
     """A thread as it is stored: the defaults left out."""
 
 
+_UNWRITABLE: Final = (apsw.FullError, apsw.IOError, apsw.ReadOnlyError)
 _NEVER: Final[tuple[None, Any]] = (None, None)
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder(StoredThread).decode
@@ -85,8 +87,8 @@ class IndexDb:
 
     A file that is damaged, unreadable or of another schema version is made anew; where no file can
     be kept it lives in memory and ``degraded`` says why. It is also made anew when somebody removes
-    the file while it is open. Damage that shows up later is :class:`StoreUnavailable` once, and
-    the index is empty from then on.
+    the file while it is open. Damage that shows up later, or a disk that is full, is
+    :class:`StoreUnavailable` once, and the index is empty from then on.
     """
 
     def __init__(self, path: str | None, *, busy_timeout: float = 5.0) -> None:
@@ -111,9 +113,15 @@ class IndexDb:
             try:
                 self._database = self._open_file(self.path)
             except StoreUnavailable as error:
-                self.degraded = f"the list index is kept in memory: {error}"
+                self._keep_in_memory(error)
+                return
         if self._database is None:
             self._database, self._identity = _connect_memory(), None
+        self.generation += 1
+
+    def _keep_in_memory(self, reason: StoreUnavailable) -> None:
+        self.degraded = f"the list index is kept in memory: {reason}"
+        self._database, self._identity = _connect_memory(), None
         self.generation += 1
 
     def close(self) -> None:
@@ -166,6 +174,13 @@ class IndexDb:
                 self.close()
                 _remove(database.path)
                 self.open()
+            raise
+        except StoreUnavailable as error:
+            unwritable = isinstance(error.__cause__, _UNWRITABLE)
+            if unwritable and self._identity is not None and not database.in_transaction:
+                with contextlib.suppress(StoreUnavailable):
+                    database.close(tidy=False)
+                self._keep_in_memory(error)
             raise
 
     @contextlib.contextmanager

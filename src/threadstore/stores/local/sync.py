@@ -20,7 +20,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from threadstore.clock import Clock
-from threadstore.errors import Conflict, StoreUnavailable
+from threadstore.errors import StoreUnavailable
 from threadstore.metadata import StoredThread, ThreadMetadataPatch
 from threadstore.queries import ThreadQuery
 from threadstore.stores.local.derive import EMPTY, Derived, derive
@@ -38,7 +38,7 @@ from threadstore.stores.local.paths import (
 from threadstore.stores.local.state_db import StateDb
 from threadstore.stores.local.state_rows import StateRow
 from threadstore.stores.local.watches import FolderWatch, NameWatch, RowWatch
-from threadstore.stores.local.whereabouts import choose_file, file_now, files_now, owners
+from threadstore.stores.local.whereabouts import choose_file, file_now, files_now, refuse_references
 
 __all__ = ["MISSING", "IndexSync", "choose_file"]
 
@@ -120,17 +120,32 @@ class IndexSync:
         is told how many of the changed files are done.
         """
         with self._refreshing:
-            self._load()
-            every = force or self._overdue()
-            self._names.update()
-            self._rows.update(every=every)
-            if every or self._folders.changed():
-                self._look_at_files(on_progress)
-                self._looked_at = self.clock.monotonic()
-            self._merge_changed()
+            self._or_again(lambda: self._refresh(on_progress, force=force))
+
+    def _refresh(self, on_progress: Callable[[int, int], None] | None, *, force: bool) -> None:
+        self._load()
+        every = force or self._overdue()
+        self._names.update()
+        self._rows.update(every=every)
+        if every or self._folders.changed():
+            self._look_at_files(on_progress)
+            self._looked_at = self.clock.monotonic()
+        self._merge_changed()
+
+    def _or_again(self, look: Callable[[], T]) -> T:
+        """*look*; once more if the index had to be made anew, in memory where the disk is full."""
+        try:
+            return look()
+        except StoreUnavailable:
+            if self._generation == self._index.current_generation():
+                raise
+            return look()
 
     def refresh_thread(self, thread_id: str) -> StoredThread | None:
         """One thread as it is at this moment; ``None`` if it has no file."""
+        return self._or_again(lambda: self._refresh_thread(thread_id))
+
+    def _refresh_thread(self, thread_id: str) -> StoredThread | None:
         for _ in range(_MOVES):
             with self._lock:
                 self._load()
@@ -177,15 +192,13 @@ class IndexSync:
         meanwhile. What is *explicit* stands in file, row or names from now on.
         """
         with self._lock, self._index.transaction():
-            current = self._index.get(after.id)
-            if current is None:
+            if (current := self._index.get(after.id)) is None:
                 self._index.upsert(after)
                 return
-            entry = self._entry(after.id) if explicit else None
-            if entry is None:
-                self._index.upsert(patch.apply(current))
-            else:
+            if explicit and (entry := self._entry(after.id)) is not None:
                 self._store(entry.derived, patch.apply(entry.merged), patch.apply(current))
+            else:
+                self._index.upsert(patch.apply(current))
 
     @contextlib.contextmanager
     def following(self) -> Iterator[None]:
@@ -200,7 +213,7 @@ class IndexSync:
     def check_unreferenced(
         self,
         thread_ids: Collection[str],
-        unwritten: Iterable[tuple[str, str]],
+        unwritten: Iterable[tuple[str, str]] = (),
         *,
         hint: str = "delete the fork first",
     ) -> None:
@@ -208,21 +221,13 @@ class IndexSync:
 
         *unwritten* are threads without a file, each with the rollout id that it stands on.
         """
-        paths = [
+        stands = [
             (thread.id, thread.rollout_path)
             for thread in self.threads()
             if thread.history_mode == "paginated"
         ]
-        paths += ((thread_id, self._find_rollout(base)) for thread_id, base in unwritten)
-        for thread_id, path in paths:
-            if thread_id in thread_ids or path is None:
-                continue
-            for owner in owners(path, self._find_rollout):
-                if owner in thread_ids:
-                    raise Conflict(
-                        f"the history of thread {thread_id} stands on thread {owner}",
-                        hint=hint,
-                    )
+        stands += ((thread_id, self._find_rollout(base)) for thread_id, base in unwritten)
+        refuse_references(stands, thread_ids, self._find_rollout, hint)
 
     # Files
 
@@ -346,8 +351,7 @@ class IndexSync:
         with self._lock, self._index.transaction():
             for path in paths:
                 known = self._known[path]
-                owner = known.thread_id
-                file = file_now(self._home, path)
+                owner, file = known.thread_id, file_now(self._home, path)
                 if file is not None and file.path not in self._owned.get(owner or "", ()):
                     continue  # it is being moved at this moment
                 if owner is not None and self._is_left_alone(owner):
@@ -454,8 +458,7 @@ class IndexSync:
     ) -> tuple[StoredThread, StoredThread]:
         """What file, row and name say together, and that with what the index has beyond them."""
         merged = self._merge(derived, row)
-        ours = self._index.get(merged.id)
-        if ours is None:
+        if (ours := self._index.get(merged.id)) is None:
             return merged, merged
         entry = entry or self._entry(merged.id)
         return merged, adopt(ours, merged) if entry is None else rebase(entry.merged, ours, merged)
