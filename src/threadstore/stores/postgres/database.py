@@ -59,6 +59,8 @@ class Database:
         if self._pool is not None:
             return
         config = self._config
+        # The pool only says that it has no connection; this one says why.
+        await (await self.connect()).close()
         pool = AsyncConnectionPool(
             conninfo_of(config),
             kwargs={
@@ -131,15 +133,12 @@ class Database:
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
-    async def listen_connection(self) -> Connection:
+    async def connect(self) -> Connection:
         """A connection of its own, outside of the pool; the caller closes it."""
         try:
-            connection = await psycopg.AsyncConnection.connect(
-                conninfo_of(self._config), autocommit=True
-            )
+            return await psycopg.AsyncConnection.connect(conninfo_of(self._config), autocommit=True)
         except psycopg.Error as error:
             raise unavailable(error, "cannot connect to PostgreSQL") from error
-        return connection
 
     async def _once(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         if self._pool is None:

@@ -11,7 +11,7 @@ from threadstore.errors import StoreUnavailable
 from threadstore.history.items import DamagedLine
 from threadstore.metadata import StoredThread
 from threadstore.store import Finding
-from threadstore.stores.postgres.database import Database
+from threadstore.stores.postgres.database import Database, Row
 from threadstore.stores.postgres.logs import Logs, Segment, parse_batch
 from threadstore.stores.postgres.records import columns, decode_record
 from threadstore.stores.postgres.statements import statement
@@ -45,6 +45,11 @@ class _Row(msgspec.Struct, frozen=True):
     expired: bool | None
     copies: tuple[Any, ...]
 
+    @classmethod
+    def of(cls, row: Row) -> _Row:
+        names = cls.__struct_fields__[:-1]
+        return cls(**dict(zip(names, row, strict=False)), copies=row[len(names) :])
+
 
 class Inspection:
     """Looks at every thread of the tenant; reads only, but for copies of facts that it corrects."""
@@ -74,7 +79,7 @@ class Inspection:
             values = {"tenant": self._database.tenant, "after": after, "limit": _PAGE}
             rows = await self._database.rows(_ROWS, values)
             for row in rows:
-                yield _Row(*row[:8], copies=row[8:])
+                yield _Row.of(row)
             if len(rows) < _PAGE:
                 return
             after = rows[-1][0]
