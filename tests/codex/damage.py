@@ -87,8 +87,12 @@ class DamagedHome:
 
     def sql(self, statement: str, *values: Any) -> None:
         """Change Codex's database."""
+        self.rows(statement, *values)
+
+    def rows(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Look into Codex's database."""
         with closing(apsw.Connection(str(self.database))) as connection:
-            list(connection.execute(statement, values))
+            return list(connection.execute(statement, values))
 
     def look(self, words: Iterable[str] | None = None) -> dict[str, Seen]:
         """What Codex says of each thread; afterwards the home is as it was before."""

@@ -30,7 +30,7 @@ import msgspec
 from threadstore.clock import from_ms, parse_timestamp
 from threadstore.history.header import is_bare_header
 from threadstore.history.items import RolloutItem
-from threadstore.history.messages import bare_user_text
+from threadstore.history.messages import bare_event
 from threadstore.history.shown import ShownItems, is_shown
 
 if TYPE_CHECKING:
@@ -221,6 +221,8 @@ class TurnBuilder:
         )
 
     def _take(self, item: RolloutItem) -> None:
+        if self._bare and item.type == "response_item" and item.timestamp is None:
+            item = self._said(item)
         if item.type == "event_msg":
             handle = _EVENTS.get(item.kind or "")
             if handle is not None and isinstance(item.payload, dict):
@@ -234,10 +236,14 @@ class TurnBuilder:
             self._between.clear()
         elif item.type == "compacted":
             self._compacted(item)
-        elif self._bare and bare_user_text(item.payload).text is not None:
-            self._user_message(item)
         else:
             self._add(item)
+
+    def _said(self, item: RolloutItem) -> RolloutItem:
+        """A bare line as the event that later releases have beside it: what was said stands there
+        only as it went to the model."""
+        event = bare_event(item.payload)
+        return item if event is None else RolloutItem("event_msg", event, position=self._position)
 
     def _add(self, item: RolloutItem) -> None:
         if self._current is not None:

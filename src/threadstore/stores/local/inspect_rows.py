@@ -106,7 +106,7 @@ def _inspect_row(
     _inspect_place(state, row, thread, report)
     if not row.preview and looked.level >= _PREVIEW_LEVEL:
         _invisible(state, thread, report)
-    if thread.history_mode == "legacy" and thread.name is not None and row.title != thread.name:
+    if thread.name is not None and _lost_name(row, thread):
         report.add(
             "warning",
             "clobbered_name",
@@ -118,6 +118,14 @@ def _inspect_row(
                 state, thread, ThreadMetadataPatch(name=thread.name), MetadataOrigin.EXPLICIT
             ),
         )
+
+
+def _lost_name(row: StateRow, thread: StoredThread) -> bool:
+    """Whether the row does not say the name where Codex looks for it."""
+    if thread.history_mode == "legacy":
+        return row.title != thread.name
+    has_column = row.history_mode is not None
+    return has_column and not (row.name or "").strip()
 
 
 def _inspect_values(

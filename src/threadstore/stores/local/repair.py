@@ -141,7 +141,7 @@ class _Mender:
             reasons.append("ended with a newline")
         entry = parse_line(line, self.number, terminated=terminated)
         if isinstance(entry, RolloutItem):
-            if self._bare and b'"payload"' not in line:
+            if b'"payload"' not in line:
                 yield from self._bare_line(entry, line, reasons)
                 return
             line = self._header(entry, line, reasons)
@@ -187,7 +187,7 @@ class _Mender:
     def _bare_line(
         self, item: RolloutItem, line: bytes, reasons: list[str]
     ) -> Iterator[RepairedLine]:
-        if item.type == "record_state":
+        if item.type == "record_state" or (item.type == "session_meta" and not self._bare):
             yield self._repaired(line, reasons)
         elif item.type == "session_meta":
             self._header_seen = True
@@ -200,7 +200,7 @@ class _Mender:
                 line.strip(),
             )
             yield self._repaired(wrapped, [*reasons, "put into a line of today's form"])
-            event = bare_event(item.payload)
+            event = bare_event(item.payload) if self._bare else None
             if event is not None:
                 line = RolloutItem("event_msg", event).encode(self._stamp)
                 reason = f"added: the {event['type']} event that Codex shows"
