@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
+
+import apsw
 
 from threadstore.factory import open_store
 from threadstore.history.turns import build_turns
@@ -16,6 +19,12 @@ if TYPE_CHECKING:
 
 EVERYTHING = ThreadQuery(archived=None, limit=1000)
 EQUAL = ("name", "preview", "modelProvider", "cwd", "source", "cliVersion", "createdAt")
+
+SHOWN_AFTER_RESUME = (
+    "what we wrote is in `thread/read` once the thread has been resumed: until then Codex shows its"
+    " own projection of a paginated thread"
+)
+"""Of turns of ours in paginated threads."""
 
 
 async def our_turns(home: Path, thread_id: str, *, damaged: bool = False) -> list[Json]:
@@ -54,3 +63,10 @@ def told(turns: list[Json]) -> list[tuple[str, list[str]]]:
         )
         for turn in turns
     ]
+
+
+def memory_modes(home: Path) -> dict[str, str]:
+    """The memory modes in Codex's own table, which no method of its server answers."""
+    connection = apsw.Connection(str(home / "state_5.sqlite"), flags=apsw.SQLITE_OPEN_READONLY)
+    with contextlib.closing(connection):
+        return dict(list(connection.execute("SELECT id, memory_mode FROM threads")))

@@ -5,9 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.codex.app_server import AppServer, write_config
-from tests.codex.comparing import EVERYTHING, differences, facts, our_turns, told
-from tests.codex.install import codex_binary
+from tests.codex.app_server import write_config
+from tests.codex.comparing import (
+    EVERYTHING,
+    SHOWN_AFTER_RESUME,
+    differences,
+    facts,
+    our_turns,
+    told,
+)
 from tests.codex.model_server import ANSWERS, ModelServer
 from tests.codex.turns import our_turn
 
@@ -20,67 +26,109 @@ from threadstore.protocol.codex_thread import protocol_thread
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.codex.app_server import AppServer
+    from tests.codex.cells import Cells
+    from tests.codex.releases import Release
+
+    from threadstore.metadata import StoredThread
+
 pytestmark = [pytest.mark.codex, pytest.mark.timeout(600)]
 
 EDITS = {
-    "untouched": None,
-    "named": ThreadMetadataPatch(name="Named by us"),
-    "git_edited": ThreadMetadataPatch(git=GitInfoPatch(branch="edited", sha="0" * 40)),
-    "memory_mode": ThreadMetadataPatch(memory_mode="disabled"),
-    "torn": ThreadMetadataPatch(name="Torn and named"),
+    "untouched": ("turns by both, alternating", None),
+    "named": (
+        "turns by both, alternating, and a name by us",
+        ThreadMetadataPatch(name="Named by us"),
+    ),
+    "git_edited": (
+        "turns by both, alternating, and git facts by us",
+        ThreadMetadataPatch(git=GitInfoPatch(branch="edited", sha="0" * 40)),
+    ),
+    "memory_mode": (
+        "turns by both, alternating, and a memory mode by us",
+        ThreadMetadataPatch(memory_mode="disabled"),
+    ),
+    "torn": (
+        "turns by both, alternating, and half a line of a crash",
+        ThreadMetadataPatch(name="Torn and named"),
+    ),
 }
+"""What is done with the thread of that name: in words of the page, and the edit."""
 
 
-@pytest.mark.parametrize(
-    ("version", "mode"),
-    [("0.131.0", "legacy"), ("0.169.0", "legacy"), ("0.169.0", "paginated")],
-)
+@pytest.mark.parametrize("mode", ["legacy", "paginated"])
 async def test_codex_and_we_take_turns_on_the_same_threads(
-    version: str, mode: str, model: ModelServer, tmp_path: Path
+    mode: str, release: Release, cells: Cells, model: ModelServer, tmp_path: Path
 ) -> None:
-    binary = codex_binary(version)
     home, cwd = tmp_path / "home", tmp_path / "work"
     cwd.mkdir()
     write_config(home, model.url)
-    with AppServer(binary, home, cwd) as server:
+    with release.serve(home, cwd) as server:
         ids = {name: server.start_thread(cwd, historyMode=mode) for name in EDITS}
         for thread_id in ids.values():
             server.run_turn(thread_id, "A turn by Codex [scene plain]")
+    if mode not in release.modes:
+        async with open_store(f"local:{home}") as store:
+            for thread_id in ids.values():
+                assert (await store.read_thread(thread_id)).history_mode == "legacy"
+        for row, _ in EDITS.values():
+            cells.unsupported("together", f"paginated: {row}", "makes legacy threads only")
+        return
     tear(home, ids["torn"])
 
+    ours = await continue_all(home, ids, mode, cwd)
+    with release.serve(home, cwd) as server:
+        check_and_continue(server, ours, mode)
+    await check_ours(home, ours)
+    for row, _ in EDITS.values():
+        if mode == "legacy":
+            cells.works("together", row)
+        else:
+            cells.differs("together", f"paginated: {row}", SHOWN_AFTER_RESUME)
+
+
+async def continue_all(
+    home: Path, ids: dict[str, str], mode: str, cwd: Path
+) -> dict[str, StoredThread]:
+    """A turn and an edit of ours in each thread."""
     async with open_store(f"local:{home}") as store, ThreadManager(store) as manager:
-        for name, patch in EDITS.items():
+        for name, (_, patch) in EDITS.items():
             live = await manager.resume(ids[name])
             assert isinstance(live, LiveThread)
             await live.append_items(our_turn(live.id, mode, str(cwd)))
             if patch is not None:
                 await manager.update_thread_metadata(live.id, patch)
         await manager.close()
-        ours = {name: await store.read_thread(thread_id) for name, thread_id in ids.items()}
+        return {name: await store.read_thread(thread_id) for name, thread_id in ids.items()}
 
-    by_codex = ("completed", ["A turn by Codex [scene plain]", ANSWERS["plain"]])
-    by_us = ("completed", ["A turn by us", "Answered by us"])
-    with AppServer(binary, home, cwd) as server:
-        listed = {thread["id"]: thread for thread in server.call("thread/list")["data"]}
-        for name, thread in ours.items():
-            wanted = {name: facts(protocol_thread(thread))}
-            assert differences(wanted, {name: facts(listed[thread.id])}) == []
-            # Before it resumes a paginated thread, Codex shows no more than its own projection.
-            for known in (
-                [by_codex] if mode == "paginated" else [by_codex, by_us],
-                [by_codex, by_us],
-            ):
-                answer = server.call("thread/read", threadId=thread.id, includeTurns=True)
-                assert told(answer["thread"]["turns"]) == known, name
-                server.call("thread/resume", threadId=thread.id)
-            server.run_turn(thread.id, "A turn by Codex [scene plain]")
 
+BY_CODEX = ("completed", ["A turn by Codex [scene plain]", ANSWERS["plain"]])
+BY_US = ("completed", ["A turn by us", "Answered by us"])
+
+
+def check_and_continue(server: AppServer, ours: dict[str, StoredThread], mode: str) -> None:
+    """Codex sees what we see, and says one more thing in each thread."""
+    listed = {thread["id"]: thread for thread in server.call("thread/list")["data"]}
+    for name, thread in ours.items():
+        wanted = {name: facts(protocol_thread(thread))}
+        assert differences(wanted, {name: facts(listed[thread.id])}) == []
+        # Before it resumes a paginated thread, Codex shows no more than its own projection.
+        shown = [BY_CODEX] if mode == "paginated" else [BY_CODEX, BY_US]
+        for known in (shown, [BY_CODEX, BY_US]):
+            answer = server.call("thread/read", threadId=thread.id, includeTurns=True)
+            assert told(answer["thread"]["turns"]) == known, name
+            server.call("thread/resume", threadId=thread.id)
+        server.run_turn(thread.id, "A turn by Codex [scene plain]")
+
+
+async def check_ours(home: Path, ours: dict[str, StoredThread]) -> None:
+    """After both have been there, everything said and edited is there."""
     async with open_store(f"local:{home}") as store:
         page = await store.list_threads(EVERYTHING)
     now = {thread.id: thread for thread in page.items}
     for name, thread in ours.items():
         turns = await our_turns(home, thread.id, damaged=name == "torn")
-        assert told(turns) == [by_codex, by_us, by_codex], name
+        assert told(turns) == [BY_CODEX, BY_US, BY_CODEX], name
         wanted, found = facts(protocol_thread(thread)), facts(protocol_thread(now[thread.id]))
         assert differences({name: wanted}, {name: found}) == []
         assert now[thread.id].memory_mode == thread.memory_mode
