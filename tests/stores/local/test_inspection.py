@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.stores.local.conftest import Locked
 from tests.stores.local.homes import START, encode, header
 from tests.stores.local.watched import Watched
 
@@ -348,10 +349,54 @@ def test_a_row_that_codex_chokes_on_is_found(home: Doctor, column: str, value: A
     assert "damaged_row" in home.codes()
 
 
-def test_an_interrupted_backfill_is_found(home: Doctor) -> None:
+def test_an_interrupted_backfill_is_let_go(home: Doctor) -> None:
     home.add_row(home.thread())
     home.sql("UPDATE backfill_state SET status = 'running'")
     assert home.codes() == ["interrupted_backfill"]
+    assert home.only(fix=True).fixed
+    assert home.inspect() == []
+
+
+def test_a_backfill_that_somebody_does_is_left_alone(home: Doctor, locked: Locked) -> None:
+    home.add_row(home.thread())
+    home.sql("UPDATE backfill_state SET status = 'running'")
+    with locked(home.home.state_db, "SELECT count(*) FROM threads"):
+        finding = home.only(fix=True)
+    assert (finding.code, finding.fixed) == ("backfill", False)
+    assert home.codes() == ["interrupted_backfill"]
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("archived", 2), ("tokens_used", "many"), ("created_at_ms", "soon"), ("source", "{")],
+)
+def test_a_value_that_codex_chokes_on_is_corrected(home: Doctor, column: str, value: Any) -> None:
+    home.add_row(home.thread())
+    home.sql(f"UPDATE threads SET {column} = ?", value)
+    assert all(finding.fixed for finding in home.inspect(fix=True))
+    assert home.inspect() == []
+
+
+@pytest.mark.parametrize("assignment", ["source = 'unknown'", "model_provider = ''", "cwd = ''"])
+def test_a_row_that_says_nothing_where_lists_look_is_completed(
+    home: Doctor, assignment: str
+) -> None:
+    thread_id = home.thread()
+    home.add_row(thread_id)
+    assert home.state is not None
+    before = home.state.read_row(thread_id)
+    home.sql(f"UPDATE threads SET {assignment}")
+    finding = home.only(fix=True)
+    assert (finding.code, finding.fixed) == ("incomplete_row", True)
+    assert home.state.read_row(thread_id) == before
+    assert home.inspect() == []
+
+
+def test_a_header_that_does_not_come_first_is_found(home: Doctor) -> None:
+    thread_id = new_thread_id()
+    home.write([items.user_response("early"), header(thread_id)], thread_id)
+    finding = home.only()
+    assert (finding.code, finding.repairable) == ("late_header", True)
 
 
 def test_a_migration_that_is_not_codexs_is_found(home: Doctor) -> None:
