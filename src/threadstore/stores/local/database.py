@@ -13,6 +13,7 @@ from typing import Any, Final
 import apsw
 
 from threadstore.errors import StoreUnavailable
+from threadstore.stores.local.locks import database_holder
 from threadstore.stores.local.paths import create_private, make_folders, sync_folder
 
 __all__ = [
@@ -182,12 +183,17 @@ class Database:
         if isinstance(error, LOCKED):
             return StoreUnavailable(
                 f"{self.path} is locked by another program (waited {self.busy_timeout:g} s)",
-                hint="try again when the other program has finished",
+                hint=_try_again(self.path),
             )
         text = f"{self.path}: {error}"
         if isinstance(error, _DAMAGED):
             return DatabaseDamaged(text, hint="run `threadstore doctor` for details")
         return StoreUnavailable(text, hint=_HINTS.get(type(error)))
+
+
+def _try_again(path: str) -> str:
+    holder = database_holder(path)
+    return f"try again when {holder or 'the other program'} has finished"
 
 
 def _without_surrogates(value: Any) -> Any:

@@ -17,7 +17,14 @@ from typing import Final, Self
 from threadstore.errors import Conflict, StoreUnavailable
 from threadstore.stores.local.paths import Home, make_folders, open_private, unavailable
 
-__all__ = ["WriterLock", "check_unused", "index_lock", "open_by_other_process", "writer_holder"]
+__all__ = [
+    "WriterLock",
+    "check_unused",
+    "database_holder",
+    "index_lock",
+    "open_by_other_process",
+    "writer_holder",
+]
 
 _COORDINATION: Final = ".coordination.lock"
 _PATIENCE: Final = 5.0
@@ -192,8 +199,22 @@ def _is_at(descriptor: int, path: str) -> bool:
 
 
 def _holder(descriptor: int) -> str:
-    """Who holds the flock on an open file, from the kernel's list of locks."""
-    info = os.fstat(descriptor)
+    """Who holds the flock on an open file."""
+    return _listed_holder(os.fstat(descriptor), "FLOCK") or _SOMEBODY
+
+
+def database_holder(path: str) -> str | None:
+    """Who keeps others from writing a SQLite database, where the system shows it."""
+    for suffix in ("-shm", ""):  # the lock of writers with a write-ahead log, and without
+        with contextlib.suppress(OSError):
+            holder = _listed_holder(os.stat(path + suffix), "POSIX")
+            if holder is not None:
+                return holder
+    return None
+
+
+def _listed_holder(info: os.stat_result, kind: str) -> str | None:
+    """Who holds a lock of that kind for writing, from the kernel's list of locks."""
     device = f"{os.major(info.st_dev):02x}:{os.minor(info.st_dev):02x}"
     pids: dict[bool, int] = {}
     try:
@@ -203,15 +224,15 @@ def _holder(descriptor: int) -> str:
                 # 1: FLOCK  ADVISORY  WRITE 4711 fe:00:1234567 0 EOF   ("->" marks one that waits)
                 if (
                     len(fields) < 6
-                    or fields[1] != "FLOCK"
+                    or (fields[1], fields[3]) != (kind, "WRITE")
                     or not fields[5].endswith(f":{info.st_ino}")
                 ):
                     continue
                 # Layered file systems show another device there than to stat.
                 pids[fields[5].startswith(device)] = int(fields[4])
     except (OSError, ValueError):
-        return _SOMEBODY
-    return _describe(pids.get(True, pids.get(False, 0)))
+        return None
+    return _describe(pids.get(True, pids.get(False, 0))) if pids else None
 
 
 def _describe(pid: int) -> str:
