@@ -29,6 +29,11 @@ ASKED = "A turn by Codex [scene plain]"
 BY_CODEX = ("completed", [ASKED, ANSWERS["plain"]])
 BY_US = ("completed", ["A turn by us", "Answered by us"])
 
+SHOWN_AFTER_RESUME = (
+    "Codex shows what we wrote once it resumes or forks the thread, as it does with what another"
+    " Codex wrote: until then it shows its own projection"
+)
+
 
 class Place(NamedTuple):
     """A home with its working directory and a release that works in it."""

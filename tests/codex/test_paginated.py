@@ -12,6 +12,7 @@ from tests.codex.paginated import (
     ASKED,
     BY_CODEX,
     BY_US,
+    SHOWN_AFTER_RESUME,
     Place,
     check_metadata,
     check_ordinals,
@@ -140,11 +141,7 @@ async def test_we_continue_paginated_threads_of_codex_and_codex_goes_on(
     check_projection(place.home)
     for shape in threads:
         cells.works("ours", f"{SHAPES[shape]}: continued, continued by Codex, continued again")
-    cells.differs(
-        "ours",
-        "paginated thread: turns that we appended",
-        "shown once Codex resumes or forks the thread, as turns of another Codex are",
-    )
+    cells.differs("ours", "paginated thread: turns that we appended", SHOWN_AFTER_RESUME)
 
 
 async def check_not_known(place: Place, cells: Cells) -> None:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 from tests.codex.app_server import RpcError
-from tests.codex.comparing import SHOWN_AFTER_RESUME, facts, memory_modes, our_turns, told
+from tests.codex.comparing import facts, memory_modes, our_turns, told
 from tests.codex.paginated import (
     ASKED,
     BY_CODEX,
     BY_US,
+    SHOWN_AFTER_RESUME,
     Place,
     check_metadata,
     check_ordinals,
@@ -21,12 +22,14 @@ from tests.codex.paginated import (
     shown,
 )
 from tests.codex.releases import FIRST_PAGINATED, Release
+from tests.history.test_completed import FORMS
 
 from threadstore.errors import Conflict
 from threadstore.factory import open_store
 from threadstore.manager import ThreadManager
 from threadstore.metadata import GitInfoPatch, NewThread, ThreadMetadataPatch
 from threadstore.protocol.codex_thread import protocol_thread
+from threadstore.testing.items import agent_message, user_message
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -166,6 +169,31 @@ def check_hidden(place: Place, threads: dict[str, StoredThread], cells: Cells) -
             assert not any(turn["items"] for turn in read["turns"])
     for row in (*EDITED, FORKED, "read", "resumed, continued, continued again by us"):
         cells.unsupported("ours", f"{MADE}: {row}", "does not list paginated threads")
+
+
+async def test_codex_shows_all_that_events_of_legacy_threads_say(
+    place: Place, cells: Cells
+) -> None:
+    if place.release < FIRST_PAGINATED:
+        return
+    new = NewThread(cwd=str(place.cwd), source="vscode", history_mode="paginated")
+    async with open_store(f"local:{place.home}") as store, ThreadManager(store) as manager:
+        live = await manager.create(new)
+        start, context, *_, end = our_turn(place.cwd)
+        await live.append_items([start, context])
+        for source, _ in FORMS.values():
+            await live.append_items([source])
+        await live.append_items([end])
+        await live.append_items([user_message("A turn by us"), agent_message("Answered by us")])
+    ours = await our_turns(place.home, live.id)
+    with place.serve() as server:
+        server.call("thread/resume", threadId=live.id)
+        theirs = server.call("thread/read", threadId=live.id, includeTurns=True)["thread"]["turns"]
+    kinds = [[(item["type"], item["id"]) for item in turn["items"]] for turn in theirs]
+    assert kinds == [[(item["type"], item["id"]) for item in turn["items"]] for turn in ours]
+    assert len(kinds[0]) == len(FORMS)
+    assert told(theirs[1:]) == [BY_US]
+    cells.works("ours", f"{MADE}: messages and tools told in events, in turns and outside")
 
 
 async def test_the_model_hears_all_that_a_fork_of_ours_inherits(
