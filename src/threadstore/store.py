@@ -18,7 +18,7 @@ that raises has changed nothing, unless its text says otherwise.
 from __future__ import annotations
 
 import abc
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from enum import StrEnum
 from types import TracebackType
 from typing import Literal, Self
@@ -421,7 +421,26 @@ class ThreadStore(abc.ABC):
 
     def watch_thread(
         self, thread_id: str, *, after: int = 0
-    ) -> AsyncIterator[RolloutItem | DamagedLine]:
-        """Follow a thread's history live (capability ``watch_thread``)."""
+    ) -> AsyncGenerator[RolloutItem | DamagedLine, None]:
+        """Follow a thread's history live (capability ``watch_thread``): yield what
+        :meth:`iter_history` would behind *after*, then wait for more, without end.
+
+        Sees what any writer appends, in this store object, in another one or in another process
+        as far as they share data. No entry is missing, none comes twice, and they come in replay
+        order with their positions, so whoever stops goes on with the last one as *after*. Archiving
+        and unarchiving make no gap. Memory stays bounded however much there is to catch up with. A
+        last line that is still being written is not yielded before it is whole.
+
+        A live thread without history yields once it has some. Raises :class:`ThreadNotFound` at
+        the first step for an unknown id, and later when the thread is gone (deleted, or released
+        without history); :class:`StoreUnavailable` when the store is closed. After an error or
+        ``aclose`` nothing is left open: close the stream when you stop early, best with
+        ``contextlib.aclosing``.
+
+        Where history that was there is taken back (Codex reverts a paginated thread by starting a
+        new segment on an earlier line), the stream goes on behind the last line that the old
+        history and the new one have in common: an entry whose position is not greater than the one
+        before replaces what was yielded from that position on.
+        """
         del thread_id, after
         raise Unsupported("watch_thread")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 
 import msgspec
 
 from threadstore.clock import Clock, SystemClock, from_ms, rfc3339_ms, to_ms
 from threadstore.config import MemoryStoreConfig
 from threadstore.errors import Conflict, InvalidRequest, StoreUnavailable, ThreadNotFound
+from threadstore.following import Signals, follow
 from threadstore.history.header import is_header_of, session_meta_item
 from threadstore.history.items import DamagedLine, RolloutItem, check_items
 from threadstore.ids import new_thread_id, parse_thread_id
@@ -82,10 +83,11 @@ class MemoryThreadStore(ThreadStore):
         self._opened = False
         self._logs: dict[str, _Log] = {}
         self._writers: dict[str, _Writer] = {}
+        self._signals = Signals()
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(durability=Durability.NONE, fork_by_reference=True)
+        return Capabilities(durability=Durability.NONE, fork_by_reference=True, watch_thread=True)
 
     async def open(self) -> None:
         self._opened = True
@@ -93,6 +95,7 @@ class MemoryThreadStore(ThreadStore):
     async def close(self) -> None:
         self._opened = False
         self._writers.clear()
+        self._signals.ring_all()
 
     # Lifecycle of a writer
 
@@ -159,10 +162,12 @@ class MemoryThreadStore(ThreadStore):
         self._writer(self._parse(thread_id))
 
     async def shutdown_thread(self, thread_id: str) -> None:
-        self._writers.pop(self._parse(thread_id), None)
+        await self.discard_thread(thread_id)
 
     async def discard_thread(self, thread_id: str) -> None:
-        self._writers.pop(self._parse(thread_id), None)
+        thread_id = self._parse(thread_id)
+        self._writers.pop(thread_id, None)
+        self._signals.ring(thread_id)
 
     # History
 
@@ -178,6 +183,14 @@ class MemoryThreadStore(ThreadStore):
             entry = _read_line(position, self._line(log, position))
             if entry is not None:
                 yield entry
+
+    def watch_thread(
+        self, thread_id: str, *, after: int = 0
+    ) -> AsyncGenerator[RolloutItem | DamagedLine, None]:
+        def read(thread_id: str, after: int) -> AsyncIterator[RolloutItem | DamagedLine]:
+            return self.iter_history(thread_id, after=after)
+
+        return follow(self._signals, thread_id, read, after)
 
     # Metadata
 
@@ -257,6 +270,7 @@ class MemoryThreadStore(ThreadStore):
                 )
         for member in family:
             del self._logs[member]
+            self._signals.ring(member)
         return tuple(family)
 
     # Finding, in private
@@ -367,6 +381,7 @@ class MemoryThreadStore(ThreadStore):
     def _mark_materialised(self, thread_id: str, writer: _Writer) -> None:
         self._logs[thread_id] = writer.log
         writer.draft = None
+        self._signals.ring(thread_id)
 
     def _check_not_live(self, family: Sequence[str]) -> None:
         for member in family:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
+from contextlib import aclosing
 from typing import Any, TypeVar
 
 from threadstore.history.items import DamagedLine, RolloutItem
@@ -113,10 +114,13 @@ class ThreadStoreWrapper(ThreadStore):
     async def search_threads(self, term: str, query: ThreadQuery | None = None) -> ThreadPage:
         return await self.run("search_threads", self.inner.search_threads(term, query))
 
-    def watch_thread(
+    async def watch_thread(
         self, thread_id: str, *, after: int = 0
-    ) -> AsyncIterator[RolloutItem | DamagedLine]:
-        return self.inner.watch_thread(thread_id, after=after)
+    ) -> AsyncGenerator[RolloutItem | DamagedLine, None]:
+        await self.run("watch_thread", _nothing())
+        async with aclosing(self.inner.watch_thread(thread_id, after=after)) as entries:
+            async for entry in entries:
+                yield entry
 
 
 async def _nothing() -> None:

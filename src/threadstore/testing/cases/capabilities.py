@@ -75,7 +75,7 @@ class CapabilityTests(Cases):
         given = items.agent_message("news")
         await store.append_items(thread.id, [given])
         assert bodies([await step]) == bodies([given])
-        await watching.aclose()  # type: ignore[attr-defined]
+        await watching.aclose()
 
     async def test_inspecting_finds_nothing_in_sound_threads(
         self, store: ThreadStore, harness: StoreHarness, clock: ManualClock

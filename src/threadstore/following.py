@@ -1,0 +1,92 @@
+"""Following a history live, for every store.
+
+Correctness always comes from reading again what stands behind the last position. A signal only says
+that a look is worth while now; it may get lost, or come for nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import TypeAlias
+
+from threadstore.history.items import DamagedLine, RolloutItem
+from threadstore.ids import parse_thread_id
+
+__all__ = ["Entry", "ReadBehind", "Signals", "closing", "follow"]
+
+Entry: TypeAlias = RolloutItem | DamagedLine
+ReadBehind: TypeAlias = Callable[[str, int], AsyncIterator[Entry]]
+"""The entries of a thread behind a position, as they are now, as ``iter_history`` yields them."""
+
+
+class Signals:
+    """Wakes the followers of one store object."""
+
+    def __init__(self) -> None:
+        self._listeners: dict[str, set[asyncio.Event]] = {}
+
+    def ring(self, thread_id: str) -> None:
+        """There may be news of a thread."""
+        if self._listeners:
+            for event in self._listeners.get(thread_id, ()):
+                event.set()
+
+    def ring_all(self) -> None:
+        """There may be news of any thread."""
+        for events in self._listeners.values():
+            for event in events:
+                event.set()
+
+    @asynccontextmanager
+    async def listening(self, thread_id: str) -> AsyncIterator[asyncio.Event]:
+        """An event that is set whenever there may be news of a thread."""
+        event = asyncio.Event()
+        events = self._listeners.setdefault(thread_id, set())
+        events.add(event)
+        try:
+            yield event
+        finally:
+            events.discard(event)
+            if not events and self._listeners.get(thread_id) is events:
+                del self._listeners[thread_id]
+
+
+async def follow(
+    signals: Signals,
+    thread_id: str,
+    read: ReadBehind,
+    after: int,
+    *,
+    interval: float | None = None,
+) -> AsyncGenerator[Entry, None]:
+    """What *read* yields behind *after*, and then what is new, for as long as it is asked for.
+
+    Reads again at every signal, and every *interval* seconds without one (``None``: never). An
+    error of *read* ends it. Keeps one entry in memory.
+    """
+    thread_id = parse_thread_id(thread_id)
+    async with signals.listening(thread_id) as news:
+        while True:
+            news.clear()  # before reading: what comes meanwhile is looked at again
+            async with closing(read(thread_id, after)) as entries:
+                async for entry in entries:
+                    after = entry.position or after
+                    yield entry
+            with suppress(TimeoutError):
+                async with asyncio.timeout(interval):
+                    await news.wait()
+
+
+@asynccontextmanager
+async def closing(entries: AsyncIterator[Entry]) -> AsyncIterator[AsyncIterator[Entry]]:
+    """Close a stream at the end, whoever stops it; one that is no generator has nothing to close.
+
+    Without that an inner stream ends when the garbage collector finds it.
+    """
+    try:
+        yield entries
+    finally:
+        if isinstance(entries, AsyncGenerator):
+            await entries.aclose()
