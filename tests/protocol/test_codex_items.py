@@ -179,6 +179,11 @@ def test_tools_that_extensions_own_are_told_as_the_items_they_are() -> None:
     assert facts(image, "type", "fileId") == ["imageGeneration", "f"]
 
 
+def test_the_output_of_a_function_has_every_member() -> None:
+    output = completed(type="FunctionCallOutput", name="fn", output="text")
+    assert facts(output, "name", "namespace", "output") == ["fn", None, "text"]
+
+
 def test_the_app_of_a_tool_is_told_only_if_it_has_one() -> None:
     assert completed(type="McpToolCall", server="s")["appContext"] is None
     app = completed(type="McpToolCall", connectorId="c", appName="n")["appContext"]

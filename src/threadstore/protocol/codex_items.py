@@ -242,6 +242,15 @@ def _dynamic_tool_call(item: Json) -> Json:
     )
 
 
+def _call_output(item: Json) -> Json:
+    return _item(
+        "functionCallOutput",
+        name=as_text(item.get("name")),
+        namespace=item.get("namespace"),
+        output=item.get("output"),
+    )
+
+
 def _web_search(item: Json) -> Json:
     action = item.get("action")
     return _item(
@@ -369,6 +378,7 @@ _COMPLETED: Final[dict[str, Callable[[Json], Json]]] = {
     "ExitedReviewMode": _exited_review,
     "Extension": _extension,
     "FileChange": _file_change,
+    "FunctionCallOutput": _call_output,
     "ImageGeneration": _image_generation,
     "ImageView": _image_view,
     "McpToolCall": _mcp_tool_call,
