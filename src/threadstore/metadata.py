@@ -187,9 +187,13 @@ class NewThread(msgspec.Struct, frozen=True, kw_only=True):
     dynamic_tools: tuple[dict[str, Any], ...] = ()
     memory_mode: MemoryMode = "enabled"
     git: GitInfo | None = None
+    created_at: dt.datetime | None = None
+    """An aware datetime, for a thread that began elsewhere; ``None``: now."""
 
     def __post_init__(self) -> None:
         _check_fields(self)
+        if self.created_at is not None and self.created_at.tzinfo is None:
+            raise InvalidRequest("created_at must be an aware datetime", hint="use UTC")
 
 
 class GitInfoPatch(
@@ -439,6 +443,8 @@ def thread_of(
 
     Parent and agent fields that *new* leaves out come from a spawning source, as in Codex.
     """
+    if new.created_at is not None:
+        created_at = from_ms(to_ms(new.created_at))
     spawn: Any = new.source.get("subagent") if isinstance(new.source, dict) else None
     spawn = spawn.get("thread_spawn") if isinstance(spawn, dict) else None
     agent: dict[str, Any] = {

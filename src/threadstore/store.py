@@ -28,7 +28,13 @@ import msgspec
 from threadstore import paging
 from threadstore.errors import InvalidRequest, Unsupported
 from threadstore.history.items import DamagedLine, History, RolloutItem
-from threadstore.metadata import MetadataOrigin, NewThread, StoredThread, ThreadMetadataPatch
+from threadstore.metadata import (
+    HistoryBase,
+    MetadataOrigin,
+    NewThread,
+    StoredThread,
+    ThreadMetadataPatch,
+)
 from threadstore.queries import ItemPage, ThreadPage, ThreadQuery, TurnPage
 
 __all__ = [
@@ -41,6 +47,7 @@ __all__ = [
     "ThreadStore",
     "check_append",
     "check_class",
+    "check_lines",
     "check_position",
 ]
 
@@ -70,6 +77,20 @@ def check_position(value: object, name: str) -> None:
             f"{name} must be a whole number from 0, not {value!r}",
             hint="a position is a number of lines",
         )
+
+
+def check_lines(lines: object, expected_position: object) -> None:
+    """Refuse arguments of ``append_lines`` that are none (:class:`InvalidRequest`)."""
+    check_append(None, expected_position)
+    if not isinstance(lines, Sequence) or isinstance(lines, (str, bytes, bytearray)):
+        raise InvalidRequest(
+            f"lines must be a sequence of bytes, not {type(lines).__name__}", hint="pass a list"
+        )
+    for number, line in enumerate(lines):
+        if not isinstance(line, bytes):
+            raise InvalidRequest(f"lines[{number}] must be bytes, not {type(line).__name__}")
+        if b"\n" in line:
+            raise InvalidRequest(f"lines[{number}] has a newline in it", hint="split it there")
 
 
 class Durability(StrEnum):
@@ -226,6 +247,19 @@ class ThreadStore(abc.ABC):
         """
 
     @abc.abstractmethod
+    async def append_lines(
+        self, thread_id: str, lines: Sequence[bytes], *, expected_position: int | None = None
+    ) -> AppendReceipt:
+        """Append *lines* exactly as they are, all or none: what a copy of a log is made with.
+
+        Each is a line without its newline; damaged, blank and foreign ones are as good as others.
+        Nothing is added, stamped or numbered: the first line of a new thread is its header,
+        whatever it is, and says what the thread was created with (``history_base`` too). The next
+        ordinal of a paginated thread follows the last one that can be read. As durable as
+        ``append_items``, and refused as that is; a line with a newline: :class:`InvalidRequest`.
+        """
+
+    @abc.abstractmethod
     async def persist_thread(self, thread_id: str) -> None:
         """Materialise the thread, also without any item, and flush it. Twice is once.
 
@@ -275,16 +309,29 @@ class ThreadStore(abc.ABC):
         return History.of(thread_id, [entry async for entry in self.iter_history(thread_id)])
 
     async def raw_history(self, thread_id: str) -> AsyncIterator[bytes]:
-        """Stream the thread's log as bytes, in chunks of any size: what an export writes.
+        """Stream the thread's own log as bytes, in chunks of any size: what an export writes.
 
-        A store that keeps rollout files yields the thread's own file byte for byte, damaged and
-        blank lines and a missing final newline included, a compressed file decompressed. Others
-        yield the lines of :meth:`iter_history`, each with its newline. Raises
+        Byte for byte, damaged and blank lines included; without what a fork by reference inherits.
+        A store that keeps rollout files yields the file, a compressed one decompressed: it need not
+        end in a newline. A live thread that is not materialised yields nothing. Raises
         :class:`ThreadNotFound` at the first step.
+
+        This default serves stores without damaged lines, blank lines and forks by reference.
         """
         async for entry in self.iter_history(thread_id):
             line = entry.line() if isinstance(entry, RolloutItem) else entry.raw
             yield line + b"\n"
+
+    async def history_base(self, thread_id: str) -> HistoryBase | None:
+        """What the thread stands on: the other thread and how many lines it inherits.
+
+        ``None``: all of its history is in its own log, or what it inherited is lost. Its own id:
+        the lines stand in an earlier log of the same thread, which was reverted there. Raises
+        :class:`ThreadNotFound`; :class:`Unsupported` if it stands on lines that are in the history
+        of no thread any more, because their thread was reverted.
+        """
+        await self.read_thread(thread_id)
+        return None
 
     async def list_turns(
         self, thread_id: str, *, cursor: str | None = None, limit: int = 25, descending: bool = True

@@ -17,7 +17,15 @@ import msgspec
 
 from threadstore.errors import CorruptHistory, InvalidRequest
 
-__all__ = ["DamagedLine", "History", "RolloutItem", "all_of_kinds", "check_items", "encode_lines"]
+__all__ = [
+    "DamagedLine",
+    "History",
+    "RolloutItem",
+    "all_of_kinds",
+    "check_items",
+    "encode_lines",
+    "ordinal_after",
+]
 
 
 class _Line(msgspec.Struct, gc=False, eq=False):
@@ -285,6 +293,18 @@ def encode_lines(
     except (AttributeError, TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
         check_items(items)  # says which one, where the item itself is wrong
         raise InvalidRequest(f"one of the items is not JSON: {error}") from error
+
+
+def ordinal_after(lines: Sequence[bytes]) -> int | None:
+    """The ordinal that follows the last one in *lines* that can be read; ``None`` without one."""
+    for line in reversed(lines):
+        try:
+            item = RolloutItem.parse(line)
+        except InvalidRequest:
+            continue
+        if item.ordinal is not None:
+            return item.ordinal + 1
+    return None
 
 
 def _any_line(

@@ -11,8 +11,8 @@ from threadstore.clock import Clock, SystemClock, from_ms, rfc3339_ms, to_ms
 from threadstore.config import MemoryStoreConfig
 from threadstore.errors import Conflict, InvalidRequest, StoreUnavailable, ThreadNotFound
 from threadstore.following import Signals, follow
-from threadstore.history.header import is_header_of, session_meta_item
-from threadstore.history.items import DamagedLine, RolloutItem, check_items
+from threadstore.history.header import SegmentBase, is_header_of, session_meta_item
+from threadstore.history.items import DamagedLine, RolloutItem, check_items, ordinal_after
 from threadstore.ids import new_thread_id, parse_thread_id
 from threadstore.metadata import (
     HistoryBase,
@@ -36,6 +36,7 @@ from threadstore.store import (
     ThreadStore,
     check_append,
     check_class,
+    check_lines,
     check_position,
 )
 from threadstore.version import VERSION
@@ -46,12 +47,13 @@ __all__ = ["MemoryThreadStore"]
 class _Log:
     """One thread: its metadata and the lines of its own; inherited ones stay where they are."""
 
-    __slots__ = ("base", "lines", "thread")
+    __slots__ = ("base", "lines", "next_ordinal", "thread")
 
     def __init__(self, thread: StoredThread, base: HistoryBase | None) -> None:
         self.thread = thread
         self.base = base
         self.lines: list[bytes] = []
+        self.next_ordinal = base.position if base else 0
 
     @property
     def position(self) -> int:
@@ -61,11 +63,14 @@ class _Log:
 class _Writer:
     """What being live adds to a thread: ``draft`` is how it was created, until it materialises."""
 
-    __slots__ = ("draft", "log", "receipts")
+    __slots__ = ("draft", "log", "receipts", "segment")
 
-    def __init__(self, log: _Log, draft: NewThread | None = None) -> None:
+    def __init__(
+        self, log: _Log, draft: NewThread | None = None, segment: SegmentBase | None = None
+    ) -> None:
         self.log = log
         self.draft = draft
+        self.segment = segment
         self.receipts: dict[str, AppendReceipt] = {}
 
 
@@ -113,6 +118,10 @@ class MemoryThreadStore(ThreadStore):
             base = self._check_base(base)
             new = msgspec.structs.replace(new, history_base=base)
         writer = _Writer(_Log(self._new_thread(thread_id, new), base), new)
+        if base is not None and new.history_mode == "paginated":
+            writer.segment = self._segment(base)
+            if writer.segment is not None:
+                writer.log.next_ordinal = writer.segment.end_ordinal_exclusive
         self._writers[thread_id] = writer
         return writer.log.thread
 
@@ -141,18 +150,27 @@ class MemoryThreadStore(ThreadStore):
         if idempotency_key is not None and idempotency_key in writer.receipts:
             return writer.receipts[idempotency_key]
         log = writer.log
-        if expected_position is not None and expected_position != log.position:
-            raise Conflict(
-                f"thread {thread_id} is at position {log.position}, not {expected_position}",
-                hint="read what was appended meanwhile and decide again",
-            )
-        log.lines += self._encode(writer, items)
+        _check_position(log, expected_position)
+        self._append(writer, items)
         if items:
             self._mark_materialised(thread_id, writer)
         receipt = AppendReceipt(position=log.position)
         if idempotency_key is not None:
             writer.receipts[idempotency_key] = receipt
         return receipt
+
+    async def append_lines(
+        self, thread_id: str, lines: Sequence[bytes], *, expected_position: int | None = None
+    ) -> AppendReceipt:
+        thread_id = self._parse(thread_id)
+        check_lines(lines, expected_position)
+        writer = self._writer(thread_id)
+        _check_position(writer.log, expected_position)
+        writer.log.lines += lines
+        writer.log.next_ordinal = ordinal_after(lines) or writer.log.next_ordinal
+        if lines:
+            self._mark_materialised(thread_id, writer)
+        return AppendReceipt(position=writer.log.position)
 
     async def persist_thread(self, thread_id: str) -> None:
         thread_id = self._parse(thread_id)
@@ -191,6 +209,13 @@ class MemoryThreadStore(ThreadStore):
             return self.iter_history(thread_id, after=after)
 
         return follow(self._signals, thread_id, read, after)
+
+    async def raw_history(self, thread_id: str) -> AsyncIterator[bytes]:
+        for line in tuple(self._existing(self._parse(thread_id)).lines):
+            yield line + b"\n"
+
+    async def history_base(self, thread_id: str) -> HistoryBase | None:
+        return self._existing(self._parse(thread_id)).base
 
     # Metadata
 
@@ -347,35 +372,47 @@ class MemoryThreadStore(ThreadStore):
             raise InvalidRequest(f"thread {source} has {position} lines, not {base.position}")
         return HistoryBase(thread_id=source, position=base.position)
 
-    def _encode(self, writer: _Writer, items: Sequence[RolloutItem]) -> list[bytes]:
-        """The lines of *items*, after the header where the thread still needs one."""
+    def _segment(self, base: HistoryBase) -> SegmentBase | None:
+        """The same place as the header of a rollout says it; ``None`` if no ordinal tells."""
+        log = self._log_of(self._logs[base.thread_id], base.position)
+        lines = log.lines[: base.position - (log.base.position if log.base else 0)]
+        ordinal = ordinal_after(lines)
+        if ordinal is None:
+            return None
+        size = sum(map(len, lines)) + len(lines)
+        return SegmentBase(
+            thread_id=log.thread.id, end_ordinal_exclusive=ordinal, end_byte_offset=size
+        )
+
+    def _append(self, writer: _Writer, items: Sequence[RolloutItem]) -> None:
+        """Add the lines of *items*, after the header where the thread still needs one."""
         if not items:
-            return []
+            return
         log, draft = writer.log, writer.draft
         if draft and not is_header_of(items[0], log.thread.id):
-            items = [self._header(log.thread, draft), *items]
+            items = [self._header(writer, log.thread, draft), *items]
         stamp = rfc3339_ms(self._clock.now())
         paginated = log.thread.history_mode == "paginated"
-        first = log.position
-        return [
+        first = log.next_ordinal
+        log.lines += [
             _line(item, stamp, first + number if paginated else None)
             for number, item in enumerate(items)
         ]
+        log.next_ordinal += len(items)
 
-    def _header(self, thread: StoredThread, draft: NewThread) -> RolloutItem:
+    def _header(self, writer: _Writer, thread: StoredThread, draft: NewThread) -> RolloutItem:
         return session_meta_item(
             draft,
             thread_id=thread.id,
             created_at=thread.created_at,
             cli_version=thread.cli_version,
             model_provider=thread.model_provider,
+            history_base=writer.segment,
         )
 
     def _materialise(self, thread_id: str, writer: _Writer) -> None:
         if writer.draft:
-            writer.log.lines += self._encode(
-                writer, [self._header(writer.log.thread, writer.draft)]
-            )
+            self._append(writer, [self._header(writer, writer.log.thread, writer.draft)])
             self._mark_materialised(thread_id, writer)
 
     def _mark_materialised(self, thread_id: str, writer: _Writer) -> None:
@@ -402,10 +439,23 @@ class MemoryThreadStore(ThreadStore):
             log.thread = msgspec.structs.replace(log.thread, archived_at=archived_at)
         return changed
 
-    def _line(self, log: _Log, position: int) -> bytes:
+    def _log_of(self, log: _Log, position: int) -> _Log:
+        """The log among those of a history that has the line at *position*."""
         while log.base and position <= log.base.position:
             log = self._logs[log.base.thread_id]
+        return log
+
+    def _line(self, log: _Log, position: int) -> bytes:
+        log = self._log_of(log, position)
         return log.lines[position - 1 - (log.base.position if log.base else 0)]
+
+
+def _check_position(log: _Log, expected: int | None) -> None:
+    if expected is not None and expected != log.position:
+        raise Conflict(
+            f"thread {log.thread.id} is at position {log.position}, not {expected}",
+            hint="read what was appended meanwhile and decide again",
+        )
 
 
 def _line(item: RolloutItem, stamp: str, ordinal: int | None) -> bytes:

@@ -7,7 +7,13 @@ from contextlib import aclosing
 from typing import Any, TypeVar
 
 from threadstore.history.items import DamagedLine, RolloutItem
-from threadstore.metadata import MetadataOrigin, NewThread, StoredThread, ThreadMetadataPatch
+from threadstore.metadata import (
+    HistoryBase,
+    MetadataOrigin,
+    NewThread,
+    StoredThread,
+    ThreadMetadataPatch,
+)
 from threadstore.queries import ThreadPage, ThreadQuery
 from threadstore.store import AppendReceipt, Capabilities, Finding, ThreadStore
 
@@ -56,6 +62,12 @@ class ThreadStoreWrapper(ThreadStore):
         )
         return await self.run("append_items", call)
 
+    async def append_lines(
+        self, thread_id: str, lines: Sequence[bytes], *, expected_position: int | None = None
+    ) -> AppendReceipt:
+        call = self.inner.append_lines(thread_id, lines, expected_position=expected_position)
+        return await self.run("append_lines", call)
+
     async def persist_thread(self, thread_id: str) -> None:
         await self.run("persist_thread", self.inner.persist_thread(thread_id))
 
@@ -79,6 +91,9 @@ class ThreadStoreWrapper(ThreadStore):
         await self.run("raw_history", _nothing())
         async for chunk in self.inner.raw_history(thread_id):
             yield chunk
+
+    async def history_base(self, thread_id: str) -> HistoryBase | None:
+        return await self.run("history_base", self.inner.history_base(thread_id))
 
     async def read_thread(self, thread_id: str) -> StoredThread:
         return await self.run("read_thread", self.inner.read_thread(thread_id))

@@ -115,12 +115,17 @@ class Recorder:
         *,
         has_header: bool = False,
         expected_position: int | None = None,
+        next_ordinal: int | None = None,
     ) -> int:
-        """:meth:`append_block` of *lines*, which have no newline in them or after them."""
+        """:meth:`append_block` of *lines*, which have no newline in them or after them; paginated
+        threads go on with *next_ordinal*."""
         block = b"\n".join((*lines, b"")) if lines else b""
-        return self.append_block(
+        position = self.append_block(
             block, len(lines), has_header=has_header, expected_position=expected_position
         )
+        if self._ordinal is not None and next_ordinal is not None:
+            self._ordinal = next_ordinal
+        return position
 
     def append_block(
         self,

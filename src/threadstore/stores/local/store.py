@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, suppress
 from typing import Final, TypeVar
 
 import msgspec
@@ -18,11 +17,12 @@ from threadstore.errors import (
     InvalidRequest,
     StoreUnavailable,
     ThreadNotFound,
-    Unsupported,
 )
+from threadstore.following import Signals, follow
 from threadstore.history.items import DamagedLine, History, RolloutItem
 from threadstore.ids import new_thread_id, parse_thread_id
 from threadstore.metadata import (
+    HistoryBase,
     MetadataOrigin,
     NewThread,
     StoredThread,
@@ -40,18 +40,18 @@ from threadstore.store import (
     ThreadStore,
     check_append,
     check_class,
+    check_lines,
     check_position,
 )
 from threadstore.stores.local.archiving import Archiver
-from threadstore.stores.local.home_config import read_home_config
+from threadstore.stores.local.forks import base_of_new, history_base, lineage_of
+from threadstore.stores.local.home_config import check_home, read_home_config
 from threadstore.stores.local.index_db import IndexDb
-from threadstore.stores.local.lineage import Base, base_at, resolve_lineage
 from threadstore.stores.local.locks import check_unused
 from threadstore.stores.local.metadata import MetadataWriter
 from threadstore.stores.local.paths import (
     Home,
     find_rollout,
-    is_text,
     new_rollout_path,
     unavailable,
 )
@@ -59,6 +59,7 @@ from threadstore.stores.local.reader import Batch
 from threadstore.stores.local.reading import HistoryReading
 from threadstore.stores.local.state_db import StateDb
 from threadstore.stores.local.sync import IndexSync
+from threadstore.stores.local.tail import LOOK, Tail
 from threadstore.stores.local.writers import LiveWriter, Writers, in_worker
 from threadstore.version import VERSION
 
@@ -71,6 +72,7 @@ _CAPABILITIES: Final = Capabilities(
     rollout_paths=True,
     exclusive_writers=True,
     fork_by_reference=True,
+    watch_thread=True,
 )
 
 
@@ -97,6 +99,7 @@ class LocalThreadStore(ThreadStore):
             busy_timeout=config.busy_timeout,
         )
         self._writers = Writers(self._home, self._clock)
+        self._signals = Signals()
         self._sync = IndexSync(
             self._home,
             self._state,
@@ -121,7 +124,7 @@ class LocalThreadStore(ThreadStore):
     async def open(self) -> None:
         if self._opened:
             return
-        self._check_home()
+        check_home(self._home)
         if self._state is not None:
             self._state.open()
         self._index.open()
@@ -136,6 +139,7 @@ class LocalThreadStore(ThreadStore):
             for thread_id in self._writers.ids():
                 self._writers.release(thread_id)
             self._opened = False
+            self._signals.ring_all()
             self._index.close()
             if self._state is not None:
                 self._state.close()
@@ -154,29 +158,9 @@ class LocalThreadStore(ThreadStore):
                     f"thread already exists: {thread_id}",
                     hint="resume it, or leave the id out to get a new one",
                 )
-            base = await self._base_of(new)
+            source = await self._find(source_id) if source_id else None
+            base = await in_worker(lambda: base_of_new(new, source, self._find_rollout))
             return self._writers.create(new, self._new_thread(thread_id, new), base).thread
-
-    async def _base_of(self, new: NewThread) -> Base | None:
-        """Where a fork by reference begins; paginated threads only, as in Codex 0.150 to 0.169."""
-        wanted = new.history_base
-        if wanted is None:
-            return None
-        source = await self._find(parse_thread_id(wanted.thread_id))
-        if source is None or source.rollout_path is None:
-            raise ThreadNotFound(wanted.thread_id)
-        if new.history_mode != "paginated" or source.history_mode != "paginated":
-            raise Unsupported("history_base", "the history of a legacy thread has to be copied")
-        check_position(wanted.position, "position")
-        if not wanted.position:
-            return None
-        path = source.rollout_path
-        try:
-            return await in_worker(lambda: base_at(path, self._find_rollout, wanted.position))
-        except FileNotFoundError as error:
-            raise ThreadNotFound(source.id) from error
-        except OSError as error:
-            raise unavailable(error, f"cannot read {path}") from error
 
     def _new_thread(self, thread_id: str, new: NewThread) -> StoredThread:
         created_at = from_ms(to_ms(self._clock.now()))
@@ -187,7 +171,7 @@ class LocalThreadStore(ThreadStore):
             cli_version=VERSION,
             model_provider=self._provider,
         )
-        path = new_rollout_path(self._home, created_at, thread_id)
+        path = new_rollout_path(self._home, thread.created_at, thread_id)
         return msgspec.structs.replace(thread, rollout_path=path)
 
     async def resume_thread(self, thread_id: str) -> StoredThread:
@@ -212,13 +196,8 @@ class LocalThreadStore(ThreadStore):
         if thread.archived:
             raise InvalidRequest(f"thread is archived: {thread_id}", hint="unarchive it first")
         check_unused(thread_id, thread.rollout_path)
-        path = thread.rollout_path
-        try:
-            return thread, resolve_lineage(path, self._find_rollout).inherited
-        except FileNotFoundError as error:
-            raise ThreadNotFound(thread_id) from error
-        except OSError as error:
-            raise unavailable(error, f"cannot read {path}") from error
+        lineage = lineage_of(thread_id, thread.rollout_path, self._find_rollout)
+        return thread, lineage.inherited
 
     async def append_items(
         self,
@@ -237,8 +216,22 @@ class LocalThreadStore(ThreadStore):
                 return writer.receipts[idempotency_key]
             first = not writer.materialised
             receipt = writer.append(items, self._clock, expected_position)
+            self._signals.ring(writer.thread.id)
             if idempotency_key is not None:
                 writer.receipts[idempotency_key] = receipt
+            if first and writer.materialised:
+                await self._metadata.attach_waiting(writer)
+            return receipt
+
+    async def append_lines(
+        self, thread_id: str, lines: Sequence[bytes], *, expected_position: int | None = None
+    ) -> AppendReceipt:
+        writer = self._writer(thread_id)
+        check_lines(lines, expected_position)
+        async with writer.turn:
+            self._check_still_live(writer)
+            first = not writer.materialised
+            receipt = await in_worker(lambda: writer.append_lines(lines, expected_position))
             if first and writer.materialised:
                 await self._metadata.attach_waiting(writer)
             return receipt
@@ -307,6 +300,30 @@ class LocalThreadStore(ThreadStore):
         for chunk in await self._reading.raw(self._parse(thread_id)):
             yield chunk
             await asyncio.sleep(0)
+
+    async def history_base(self, thread_id: str) -> HistoryBase | None:
+        thread_id = self._parse(thread_id)
+        path = await self._log_path(thread_id)
+        if path is None:
+            return None
+        find = self._sync.refresh_thread
+        return await in_worker(lambda: history_base(thread_id, path, self._find_rollout, find))
+
+    def watch_thread(
+        self, thread_id: str, *, after: int = 0
+    ) -> AsyncGenerator[RolloutItem | DamagedLine, None]:
+        tail = Tail(self._reading, self._find_rollout, self._named_file, self._check_open)
+        return follow(self._signals, thread_id, tail.read, after, interval=LOOK)
+
+    async def _named_file(self, thread_id: str) -> str | None:
+        """The file name that the thread's row says; ``None`` if there is no row to be read."""
+        state = self._state
+        if state is None or thread_id in self._writers:
+            return None
+        with suppress(StoreUnavailable):
+            row = await in_worker(lambda: state.read_row(thread_id))
+            return row and os.path.basename(row.rollout_path)
+        return None
 
     async def _log_path(self, thread_id: str) -> str | None:
         """Where the history is; ``None`` for a live thread that has none yet."""
@@ -455,22 +472,6 @@ class LocalThreadStore(ThreadStore):
         return repair
 
     # Private
-
-    def _check_home(self) -> None:
-        """An empty list must never mean that nobody could look."""
-        home = self._home.home
-        if os.path.lexists(home) and not os.path.isdir(home):
-            raise InvalidRequest(
-                f"not a folder: {home}", hint="a local store is a folder (a Codex home)"
-            )
-        if not is_text(home):
-            raise InvalidRequest(
-                f"not a path in UTF-8: {home!r}", hint="give the folder a name in UTF-8"
-            )
-        for folder in (home, self._home.sessions, self._home.archived):
-            if os.path.isdir(folder) and not os.access(folder, os.R_OK | os.X_OK):
-                error = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-                raise unavailable(error, f"cannot read {folder}")
 
     def _check_open(self) -> None:
         if not self._opened:

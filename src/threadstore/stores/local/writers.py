@@ -9,9 +9,9 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TypeVar
 
 from threadstore.clock import Clock, rfc3339_ms
-from threadstore.errors import Conflict, StoreUnavailable, ThreadNotFound
-from threadstore.history.header import is_header_of, session_meta_item
-from threadstore.history.items import RolloutItem, encode_lines
+from threadstore.errors import Conflict, InvalidRequest, StoreUnavailable, ThreadNotFound
+from threadstore.history.header import is_header_of, read_header, session_meta_item
+from threadstore.history.items import RolloutItem, encode_lines, ordinal_after
 from threadstore.metadata import NewThread, StoredThread, ThreadMetadataPatch
 from threadstore.store import AppendReceipt
 from threadstore.stores.local.lineage import Base
@@ -102,6 +102,34 @@ class LiveWriter:
             block, len(items), has_header=has_header, expected_position=expected_position
         )
         return AppendReceipt(position=position)
+
+    def append_lines(self, lines: Sequence[bytes], expected_position: int | None) -> AppendReceipt:
+        """All lines, exactly as they are; the first one of a new thread is its header."""
+        if self.base is not None and not self.materialised and lines:
+            self._check_header(lines[0])
+        position = self.recorder.append(
+            lines,
+            has_header=True,
+            expected_position=expected_position,
+            next_ordinal=ordinal_after(lines),
+        )
+        return AppendReceipt(position=position)
+
+    def _check_header(self, line: bytes) -> None:
+        """A reader finds what the thread inherits by its header and nothing else."""
+        assert self.base is not None
+        with suppress(InvalidRequest):
+            view = read_header(RolloutItem.parse(line))
+            said = view and view.history_base
+            wanted = self.base.segment
+            if said and (said.thread_id, said.end_byte_offset) == (
+                wanted.thread_id,
+                wanted.end_byte_offset,
+            ):
+                return
+        raise InvalidRequest(
+            f"the first line of thread {self.thread.id} does not say what the thread stands on"
+        )
 
     def release(self) -> None:
         """Let go of the file and of the writer lock."""

@@ -8,7 +8,9 @@ from typing import Final
 import msgspec
 
 from threadstore.errors import InvalidRequest
-from threadstore.history.items import DamagedLine, RolloutItem
+from threadstore.history.header import SegmentBase
+from threadstore.history.items import DamagedLine, RolloutItem, ordinal_after
+from threadstore.metadata import HistoryBase
 from threadstore.stores.postgres.database import Database
 from threadstore.stores.postgres.statements import statement
 
@@ -18,6 +20,7 @@ Batch = list[tuple[int, bytes]]
 """Positions and lines."""
 
 _HEAD: Final = statement("logs", "head")
+_SIZE: Final = statement("logs", "size")
 _LINES: Final = statement("logs", "lines")
 _LINES_BACKWARDS: Final = statement("logs", "lines_backwards")
 
@@ -43,6 +46,10 @@ class Head(msgspec.Struct, frozen=True):
     def has_lines(self) -> bool:
         """Whether the thread has history; without, the head is only the lease of its writer."""
         return self.position > self.base_position
+
+    def own(self, thread_id: str) -> Segment:
+        """The thread's own lines."""
+        return Segment(thread_id, self.base_position, self.position)
 
 
 class Segment(msgspec.Struct, frozen=True):
@@ -80,6 +87,28 @@ class Logs:
             thread_id, until = current.base, min(until, inherited)
             current = await self.head(thread_id)
         return segments[::-1]
+
+    async def segment_base(self, base: HistoryBase) -> SegmentBase | None:
+        """The same place as the header of a rollout says it; ``None`` if no ordinal tells."""
+        head = await self.head(base.thread_id)
+        if head is None or not base.position:
+            return None
+        head = msgspec.structs.replace(head, position=base.position)
+        segment = (await self.segments(base.thread_id, head))[-1]
+        async for batch in self.batches(segment, reverse=True, rows=8):
+            ordinal = ordinal_after([line for _, line in reversed(batch)])
+            if ordinal is not None:
+                values = {
+                    "tenant": self._database.tenant,
+                    "thread": segment.thread,
+                    "after": segment.after,
+                    "until": segment.until,
+                }
+                ((size,),) = await self._database.rows(_SIZE, values)
+                return SegmentBase(
+                    thread_id=segment.thread, end_ordinal_exclusive=ordinal, end_byte_offset=size
+                )
+        return None
 
     async def batches(
         self, segment: Segment, *, reverse: bool = False, rows: int = _FIRST_ROWS

@@ -9,7 +9,7 @@ from typing import Any, Final
 from threadstore.clock import Clock
 from threadstore.config import PostgresStoreConfig
 from threadstore.errors import Conflict, StoreUnavailable, ThreadNotFound
-from threadstore.history.items import RolloutItem
+from threadstore.history.items import RolloutItem, ordinal_after
 from threadstore.metadata import HistoryBase, StoredThread
 from threadstore.store import AppendReceipt
 from threadstore.stores.postgres.appends import Append, Appender, Written
@@ -95,16 +95,23 @@ class Recorder:
         if expected_position is not None and expected_position != writer.position:
             earlier = await self._receipt(writer, key)
             if earlier is None:
-                raise Conflict(
-                    f"thread {writer.thread.id} is at position {writer.position},"
-                    f" not {expected_position}",
-                    hint="read what was appended meanwhile and decide again",
-                )
+                raise _elsewhere(writer, expected_position)
             return earlier
         receipt = await self._write(writer, lines, key)
         if key is not None:
             writer.receipts[key] = receipt
         return receipt
+
+    async def append_lines(
+        self, writer: LiveWriter, lines: Sequence[bytes], expected_position: int | None
+    ) -> AppendReceipt:
+        """Append lines as they are. The caller holds the writer's turn."""
+        if writer.unsure:
+            await self._look_again(writer)
+        if expected_position is not None and expected_position != writer.position:
+            raise _elsewhere(writer, expected_position)
+        ordinal = None if writer.next_ordinal is None else ordinal_after(lines)
+        return await self._write(writer, list(lines), None, ordinal=ordinal)
 
     async def materialise(self, writer: LiveWriter, thread: StoredThread | None = None) -> None:
         """Give the thread its first line, and *thread* as its metadata, if it has no history."""
@@ -115,16 +122,18 @@ class Recorder:
             await self._write(writer, writer.encode([writer.header()], self._clock), None)
 
     async def _write(
-        self, writer: LiveWriter, lines: list[bytes], key: str | None
+        self, writer: LiveWriter, lines: list[bytes], key: str | None, *, ordinal: int | None = None
     ) -> AppendReceipt:
+        """*ordinal*: of the next line, if the lines say it."""
         if not lines:
             return AppendReceipt(position=writer.position)
+        ordinal = writer.ordinal_after(len(lines)) if ordinal is None else ordinal
         append = Append(
             writer.thread.id,
             writer.epoch,
             writer.position,
             lines,
-            next_ordinal=writer.ordinal_after(len(lines)),
+            next_ordinal=ordinal,
             key=None if key is None else _key(key),
         )
         try:
@@ -137,7 +146,7 @@ class Recorder:
             raise
         if not written:
             return await self._refused(writer, key)
-        writer.advance(len(lines))
+        writer.advance(len(lines), ordinal)
         return AppendReceipt(position=writer.position)
 
     async def _refused(self, writer: LiveWriter, key: str | None) -> AppendReceipt:
@@ -191,6 +200,13 @@ class Recorder:
 
     def _values(self, **values: Any) -> dict[str, Any]:
         return {"tenant": self._database.tenant, "expiry": self._expiry, **values}
+
+
+def _elsewhere(writer: LiveWriter, expected_position: int) -> Conflict:
+    return Conflict(
+        f"thread {writer.thread.id} is at position {writer.position}, not {expected_position}",
+        hint="read what was appended meanwhile and decide again",
+    )
 
 
 def _key(key: str) -> bytes:

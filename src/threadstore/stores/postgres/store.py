@@ -29,10 +29,11 @@ from threadstore.store import (
     ThreadStore,
     check_append,
     check_class,
+    check_lines,
     check_position,
 )
 from threadstore.stores.postgres.database import Connection, Database
-from threadstore.stores.postgres.logs import Logs, parse_batch
+from threadstore.stores.postgres.logs import Head, Logs, parse_batch
 from threadstore.stores.postgres.recorder import Recorder
 from threadstore.stores.postgres.threads import Threads
 from threadstore.stores.postgres.writers import LiveWriter, Writers
@@ -102,10 +103,19 @@ class PostgresThreadStore(ThreadStore):
                 model_provider=self._config.default_model_provider,
             )
             position = base.position if base else 0
-            ordinal = position if new.history_mode == "paginated" else None
+            ordinal, segment = None, None
+            if new.history_mode == "paginated":
+                segment = await self._logs.segment_base(base) if base else None
+                ordinal = segment.end_ordinal_exclusive if segment else position
             epoch = await self._recorder.reserve(thread_id, base, ordinal)
             writer = LiveWriter(
-                thread, turn, epoch=epoch, position=position, next_ordinal=ordinal, draft=new
+                thread,
+                turn,
+                epoch=epoch,
+                position=position,
+                next_ordinal=ordinal,
+                draft=new,
+                segment=segment,
             )
             self._writers.add(writer)
             return thread
@@ -144,6 +154,15 @@ class PostgresThreadStore(ThreadStore):
             self._check_still_live(writer)
             return await self._recorder.append(writer, items, idempotency_key, expected_position)
 
+    async def append_lines(
+        self, thread_id: str, lines: Sequence[bytes], *, expected_position: int | None = None
+    ) -> AppendReceipt:
+        writer = self._writer(thread_id)
+        check_lines(lines, expected_position)
+        async with writer.turn:
+            self._check_still_live(writer)
+            return await self._recorder.append_lines(writer, lines, expected_position)
+
     async def persist_thread(self, thread_id: str) -> None:
         writer = self._writer(thread_id)
         async with writer.turn:
@@ -171,16 +190,37 @@ class PostgresThreadStore(ThreadStore):
     ) -> AsyncIterator[RolloutItem | DamagedLine]:
         thread_id = self._parse(thread_id)
         check_position(after, "after")
-        head = await self._logs.head(thread_id)
-        if head is None or not head.has_lines:
-            if self._writers.find(thread_id) is None:
-                raise ThreadNotFound(thread_id)
+        head = await self._head(thread_id)
+        if head is None:
             return
         segments = await self._logs.segments(thread_id, head, after=after)
         for segment in reversed(segments) if reverse else segments:
             async for batch in self._logs.batches(segment, reverse=reverse):
                 for entry in parse_batch(batch):
                     yield entry
+
+    async def raw_history(self, thread_id: str) -> AsyncIterator[bytes]:
+        thread_id = self._parse(thread_id)
+        head = await self._head(thread_id)
+        if head is not None:
+            async for batch in self._logs.batches(head.own(thread_id)):
+                yield b"".join([line + b"\n" for _, line in batch])
+
+    async def history_base(self, thread_id: str) -> HistoryBase | None:
+        thread_id = self._parse(thread_id)
+        head = await self._head(thread_id)
+        if head is None or head.base is None:
+            return None
+        return HistoryBase(thread_id=head.base, position=head.base_position)
+
+    async def _head(self, thread_id: str) -> Head | None:
+        """The head of a log; ``None`` for a live thread without lines."""
+        head = await self._logs.head(thread_id)
+        if head is not None and head.has_lines:
+            return head
+        if self._writers.find(thread_id) is None:
+            raise ThreadNotFound(thread_id)
+        return None
 
     # Metadata
 

@@ -13,7 +13,7 @@ from typing import Final
 from threadstore.clock import Clock, rfc3339_ms
 from threadstore.config import PostgresStoreConfig
 from threadstore.errors import Conflict, StoreUnavailable, ThreadNotFound
-from threadstore.history.header import is_header_of, session_meta_item
+from threadstore.history.header import SegmentBase, is_header_of, session_meta_item
 from threadstore.history.items import RolloutItem, encode_lines
 from threadstore.metadata import NewThread, StoredThread
 from threadstore.store import AppendReceipt
@@ -46,12 +46,15 @@ class LiveWriter:
         position: int,
         next_ordinal: int | None,
         draft: NewThread | None = None,
+        segment: SegmentBase | None = None,
     ) -> None:
         self.thread = thread
         self.turn = turn
         """Held by whoever works on the thread, so that calls happen in their order."""
         self.draft = draft
         """How the thread was created; ``None`` once it has history."""
+        self.segment = segment
+        """What a new paginated thread stands on, as its header says it."""
         self.epoch = epoch
         self.position = position
         self.next_ordinal = next_ordinal
@@ -76,17 +79,18 @@ class LiveWriter:
             created_at=self.thread.created_at,
             cli_version=self.thread.cli_version,
             model_provider=self.thread.model_provider,
+            history_base=self.segment,
         )
 
     def ordinal_after(self, lines: int) -> int | None:
         """The ordinal that follows so many more lines; ``None``: a legacy thread."""
         return None if self.next_ordinal is None else self.next_ordinal + lines
 
-    def advance(self, lines: int) -> None:
-        """Note that so many lines were appended."""
+    def advance(self, lines: int, next_ordinal: int | None) -> None:
+        """Note that so many lines were appended, and which ordinal follows them."""
         self.draft = None
         self.position += lines
-        self.next_ordinal = self.ordinal_after(lines)
+        self.next_ordinal = next_ordinal
 
 
 class Writers:

@@ -136,6 +136,12 @@ UPDATE threadstore.thread_logs
 SET holder = NULL, expires_at = NULL
 WHERE tenant = %(tenant)s AND thread_id = %(thread)s AND epoch = %(epoch)s
 
+-- name: size
+-- In bytes, as in a file with a newline after each line.
+SELECT coalesce(sum(octet_length(line) + 1), 0)::bigint FROM threadstore.thread_items
+WHERE tenant = %(tenant)s AND thread_id = %(thread)s
+    AND position > %(after)s AND position <= %(until)s
+
 -- name: lines
 SELECT position, line FROM threadstore.thread_items
 WHERE tenant = %(tenant)s AND thread_id = %(thread)s
