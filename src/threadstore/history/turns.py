@@ -221,7 +221,7 @@ class TurnBuilder:
         )
 
     def _take(self, item: RolloutItem) -> None:
-        if self._bare and item.type == "response_item" and item.timestamp is None:
+        if self._bare:
             item = self._said(item)
         if item.type == "event_msg":
             handle = _EVENTS.get(item.kind or "")
@@ -241,8 +241,9 @@ class TurnBuilder:
 
     def _said(self, item: RolloutItem) -> RolloutItem:
         """A bare line as the event that later releases have beside it: what was said stands there
-        only as it went to the model."""
-        event = bare_event(item.payload)
+        only as it went to the model. That ends with the first line that one of them has added."""
+        self._bare = item.type not in ("event_msg", "turn_context")
+        event = bare_event(item.payload) if item.type == "response_item" else None
         return item if event is None else RolloutItem("event_msg", event, position=self._position)
 
     def _add(self, item: RolloutItem) -> None:
