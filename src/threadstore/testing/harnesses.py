@@ -125,6 +125,7 @@ class LocalHarness(StoreHarness):
             rollout_paths=True,
             exclusive_writers=True,
             fork_by_reference=True,
+            watch_thread=True,
         )
 
     @asynccontextmanager

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tomllib
 
 import msgspec
 
 from threadstore.config import LocalStoreConfig
+from threadstore.errors import InvalidRequest
+from threadstore.stores.local.paths import Home, is_text, unavailable
 
-__all__ = ["HomeSettings", "read_home_config"]
+__all__ = ["HomeSettings", "check_home", "read_home_config"]
 
 
 class HomeSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,3 +43,23 @@ def read_home_config(config: LocalStoreConfig) -> HomeSettings:
         model_provider=config.default_model_provider
         or (provider if isinstance(provider, str) and provider else "openai"),
     )
+
+
+def check_home(home: Home) -> None:
+    """Refuse a home that cannot be looked at: an empty list must never mean that nobody could.
+
+    Raises InvalidRequest if it is no folder, StoreUnavailable if it may not be read.
+    """
+    root = home.home
+    if os.path.lexists(root) and not os.path.isdir(root):
+        raise InvalidRequest(
+            f"not a folder: {root}", hint="a local store is a folder (a Codex home)"
+        )
+    if not is_text(root):
+        raise InvalidRequest(
+            f"not a path in UTF-8: {root!r}", hint="give the folder a name in UTF-8"
+        )
+    for folder in (root, home.sessions, home.archived):
+        if os.path.isdir(folder) and not os.access(folder, os.R_OK | os.X_OK):
+            error = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            raise unavailable(error, f"cannot read {folder}")

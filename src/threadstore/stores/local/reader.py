@@ -24,6 +24,7 @@ from threadstore.stores.local.paths import unavailable
 __all__ = [
     "Batch",
     "FindRollout",
+    "parse_batch",
     "read_bytes",
     "read_file",
     "read_header",
@@ -140,7 +141,7 @@ def _forwards(segment: Segment, log: Log, after: int) -> Iterator[Batch]:
         for start in range(skipped, len(lines), _BATCH):
             part = lines[start : start + _BATCH]
             if terminated:
-                batch = _parse_batch(part, position, 1)
+                batch = parse_batch(part, position, 1)
             else:
                 batch = _last_line(part[0], position + 1, log)
             position += len(part)
@@ -168,7 +169,7 @@ def _backwards(segment: Segment, log: Log, after: int) -> Iterator[Batch]:
         for start in range(0, wanted, _BATCH):
             part = lines[start : min(start + _BATCH, wanted)]
             if terminated:
-                batch = _parse_batch(part, position, -1)
+                batch = parse_batch(part, position, -1)
             else:
                 batch = _last_line(part[0], position, log)[::-1]
             position -= len(part)
@@ -178,7 +179,7 @@ def _backwards(segment: Segment, log: Log, after: int) -> Iterator[Batch]:
             return
 
 
-def _parse_batch(lines: list[bytes], position: int, step: int) -> Batch:
+def parse_batch(lines: list[bytes], position: int, step: int) -> Batch:
     """The entries of *lines*; forwards the first has the position after *position*, backwards
     *position* itself."""
     first = position + (step > 0)

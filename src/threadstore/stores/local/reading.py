@@ -46,13 +46,13 @@ class HistoryReading:
                 is_held=lambda: self._is_held(thread_id, path),
             )
 
-        return await self._portions(thread_id, read)
+        return await self.portions(thread_id, read)
 
     async def raw(self, thread_id: str) -> Iterator[bytes]:
         """The bytes of the thread's own file."""
-        return await self._portions(thread_id, read_bytes)
+        return await self.portions(thread_id, read_bytes)
 
-    async def _portions(self, thread_id: str, read: Callable[[str], Iterator[T]]) -> Iterator[T]:
+    async def portions(self, thread_id: str, read: Callable[[str], Iterator[T]]) -> Iterator[T]:
         """The first portion is read at once: then the file is open, and may go where it likes."""
         for _ in range(_MOVES):
             path = await self._locate(thread_id)

@@ -53,7 +53,6 @@ from threadstore.stores.local.paths import (
     Home,
     find_rollout,
     new_rollout_path,
-    unavailable,
 )
 from threadstore.stores.local.reader import Batch
 from threadstore.stores.local.reading import HistoryReading
@@ -322,7 +321,7 @@ class LocalThreadStore(ThreadStore):
             return None
         with suppress(StoreUnavailable):
             row = await in_worker(lambda: state.read_row(thread_id))
-            return row and os.path.basename(row.rollout_path)
+            return None if row is None else os.path.basename(row.rollout_path)
         return None
 
     async def _log_path(self, thread_id: str) -> str | None:
