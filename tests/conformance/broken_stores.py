@@ -48,6 +48,15 @@ class RewritesLines(MemoryThreadStore):
         return await super().append_items(thread_id, fresh, **options)
 
 
+class CleansLines(MemoryThreadStore):
+    async def append_lines(
+        self, thread_id: str, lines: Sequence[bytes], **options: Any
+    ) -> AppendReceipt:
+        if all(isinstance(line, bytes) for line in lines or ()):
+            lines = [line for line in lines if line.strip()]
+        return await super().append_lines(thread_id, lines, **options)
+
+
 class ForgetsKeys(MemoryThreadStore):
     async def append_items(
         self,

@@ -11,6 +11,7 @@ from threadstore.testing.cases.durability import DurabilityTests, SharingTests
 from threadstore.testing.cases.filters import FilterTests
 from threadstore.testing.cases.history import ForkTests, HistoryTests
 from threadstore.testing.cases.lifecycle import LifecycleTests
+from threadstore.testing.cases.lines import ForkLineTests, LineTests
 from threadstore.testing.cases.listing import ListingTests
 from threadstore.testing.cases.metadata import FieldRuleTests, MetadataTests, NameTests
 from threadstore.testing.cases.turns import TurnTests
@@ -21,6 +22,8 @@ __all__ = ["ThreadStoreTests"]
 class ThreadStoreTests(
     LifecycleTests,
     AppendTests,
+    LineTests,
+    ForkLineTests,
     ArgumentTests,
     HistoryTests,
     ForkTests,

@@ -43,9 +43,11 @@ async def _export(store: ThreadStore, thread_id: str) -> None:
 
 _BY_ID: dict[str, Callable[[ThreadStore, str], Awaitable[Any]]] = {
     "append_items": lambda store, id_: store.append_items(id_, [items.user_message("x")]),
+    "append_lines": lambda store, id_: store.append_lines(id_, [b"{}"]),
     "archive_thread": lambda store, id_: store.archive_thread(id_),
     "delete_thread": lambda store, id_: store.delete_thread(id_),
     "flush_thread": lambda store, id_: store.flush_thread(id_),
+    "history_base": lambda store, id_: store.history_base(id_),
     "iter_history": _iterate,
     "list_items": lambda store, id_: store.list_items(id_),
     "list_turns": lambda store, id_: store.list_turns(id_),
@@ -63,7 +65,7 @@ _RELEASING: dict[str, Callable[[ThreadStore, str], Awaitable[Any]]] = {
     "discard_thread": lambda store, id_: store.discard_thread(id_),
     "shutdown_thread": lambda store, id_: store.shutdown_thread(id_),
 }
-_NEED_A_WRITER = ("append_items", "flush_thread", "persist_thread")
+_NEED_A_WRITER = ("append_items", "append_lines", "flush_thread", "persist_thread")
 
 
 class LifecycleTests(Cases):
