@@ -14,7 +14,7 @@ import platform
 import sys
 import tempfile
 
-GROUPS = ("append", "lists", "history", "indexing", "startup")
+GROUPS = ("append", "lists", "history", "indexing", "startup", "postgres")
 
 
 def main() -> int:
