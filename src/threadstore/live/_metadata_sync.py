@@ -60,6 +60,7 @@ class ThreadMetadataSync:
         )
         self._facts = pending
         self._touched_at: dt.datetime | None = None
+        self._newest = stored.updated_at
         self._last_touch: float | None = None
         self._idle = True
 
@@ -112,7 +113,8 @@ class ThreadMetadataSync:
         Items that imply nothing only touch "updated at", which is due every ``TOUCH_INTERVAL``.
         """
         self._idle = False
-        now = self._touched_at = self._clock.now()
+        # Not before the last time, also where the clock was put back.
+        now = self._touched_at = self._newest = max(self._clock.now(), self._newest)
         if any_affects_metadata(items):
             facts = self._observer.observe_all(items, now=now)
             if facts is not None:
