@@ -130,8 +130,15 @@ def _tools(turn_id: str) -> list[Line]:
     call = {"turn_id": turn_id, "duration": DURATION}
     tool = {"server": "s", "tool": "t"}
     done = {"content": [{"type": "text", "text": "hi"}], "structuredContent": {"k": 1}}
-    app = {"connector_id": "co", "link_id": "li", "app_name": "an", "action_name": "ac"}
-    plugin = {"mcp_app_resource_uri": "ui://x", "plugin_id": "pl", "read_only_hint": True, **app}
+    app = {
+        "connector_id": "co",
+        "link_id": "li",
+        "app_name": "an",
+        "action_name": "ac",
+        "mcp_app_resource_uri": "ui://x",
+        "plugin_id": "pl",
+        "read_only_hint": True,
+    }
     wrong = {"Ok": {"content": [], "isError": True, "_meta": {"q": 2}}}
     patch = {"stdout": "", "stderr": "", "success": True, "status": "completed"}
     made = {"status": "completed", "revised_prompt": "rp", "result": "AAAA"}
@@ -152,7 +159,6 @@ def _tools(turn_id: str) -> list[Line]:
             result=wrong,
             **call,
             **app,
-            **plugin,
         ),
         *(
             event("web_search_end", call_id=f"w{number}", query="q", action=action)

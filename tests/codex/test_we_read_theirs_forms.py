@@ -89,5 +89,11 @@ async def test_every_item_of_paginated_threads(
         for thread_id in ids:
             server.call("thread/resume", threadId=thread_id)  # it tells nothing before
     found = await told(home, release, [*ids])
-    assert {str(ids[thread_id]): wrong for thread_id, wrong in found.items()} == {}
-    cells.works("theirs", row)
+    if release >= (0, 169, 0):
+        assert {str(ids[thread_id]): wrong for thread_id, wrong in found.items()} == {}
+        cells.works("theirs", row)
+        return
+    for wrong in found.values():  # kinds of later releases, which it leaves out
+        assert {len(difference.theirs) for difference in wrong} == {1}
+        assert {len(difference.ours) for difference in wrong} == {2}
+    cells.differs("theirs", row, f"it does not know {len(found)} of {len(ids)}, we tell them")

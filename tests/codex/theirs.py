@@ -231,7 +231,7 @@ def _sub_agent_session(found: Difference, ours: Answers, theirs: Answers) -> boo
 
 
 def _silent_source(found: Difference, ours: Answers, theirs: Answers) -> bool:
-    return found.where == "thread.threadSource" and found[2:] == ("subagent", None)
+    return found.where == "thread.threadSource" and found.theirs is None
 
 
 def _read_updated(found: Difference, ours: Answers, theirs: Answers) -> bool:
@@ -276,7 +276,7 @@ KNOWN = (
           "ours is the list's", _read_created),
     Known("sub-agent tree", "a sub-agent has its own id for a session, not its parent's",
           _sub_agent_session),
-    Known("sub-agent tree", "it writes threadSource of sub-agents and does not tell it",
+    Known("thread/read field by field", "it does not tell every threadSource that it has",
           _silent_source),
     Known("credentials in the remote's URL", "it tells the password, we never do", _password),
     Known("named as the first message", "its list has no such name, its read and we do",

@@ -77,7 +77,7 @@ def explained(
                 break
         else:
             unknown.append((home.example(difference.thread_id), *difference[1:]))
-    assert unknown == []
+    assert not unknown, unknown
     return known
 
 
