@@ -9,6 +9,7 @@ import contextlib
 import importlib.util
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -61,7 +62,7 @@ class PostgresServer:
         try:
             self.initialise()
             self.start()
-            self._make_template()
+            self.make_template()
         except BaseException:
             self.close()
             raise
@@ -109,9 +110,18 @@ class PostgresServer:
         if done.returncode:
             raise RuntimeError(f"initdb failed: {done.stderr}")
 
-    def start(self, *, port: int = 5432) -> None:
+    def copy(self, primary: PostgresServer) -> None:
+        """Make the data folder of a standby of *primary*, which has to run."""
+        command = ["pg_basebackup", "-D", str(self.data), "-d", primary.dsn("", user=OWNER)]
+        command += ["-c", "fast", "--no-sync"]
+        done = subprocess.run(self.command(*command), capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"pg_basebackup failed: {done.stderr}")
+        (self.data / "standby.signal").touch()
+
+    def start(self) -> None:
         """Start the server and wait until it answers."""
-        options = [f"unix_socket_directories={self.folder}", f"port={port}", "listen_addresses="]
+        options = [f"unix_socket_directories={self.folder}", "port=5432", "listen_addresses="]
         options += ["max_connections=200", "shared_buffers=64MB", *self._options]
         command = ["postgres", "-D", str(self.data)]
         for option in options:
@@ -127,9 +137,15 @@ class PostgresServer:
         process, self._process = self._process, None
         if process is None:
             return
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, 9)
+        # Each backend has a session of its own. Stopped, the server starts no more of them.
+        process.send_signal(signal.SIGSTOP)
+        children = _children(process.pid)
+        for pid in (*children, process.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         process.wait()
+        while any(_is_running(pid) for pid in children):
+            time.sleep(0.001)
         self._remove_leftovers()
 
     def restart_after_kill(self) -> None:
@@ -164,8 +180,26 @@ class PostgresServer:
         for path in self.folder.glob(".s.PGSQL.*"):
             path.unlink()
 
-    def _make_template(self) -> None:
+    def make_template(self) -> None:
+        """The role that stores use, and the database that :meth:`new_database` copies."""
         self.admin(sql.SQL("CREATE ROLE app LOGIN"))
         template = sql.Identifier(TEMPLATE)
         self.admin(sql.SQL("CREATE DATABASE {} OWNER app").format(template))
         migrate(PostgresStoreConfig(dsn=self.dsn(TEMPLATE)))
+
+
+def _children(pid: int) -> list[int]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            child, _, rest = path.read_text().partition(" ")
+            if int(rest.rpartition(") ")[2].split()[1]) == pid:
+                found.append(int(child))
+    return found
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    except OSError:
+        return False

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, Final, TypeAlias, TypeVar
 
 import psycopg
@@ -30,12 +31,28 @@ _PASSING: Final = (
     psycopg.errors.AdminShutdown,
     psycopg.errors.CrashShutdown,
     psycopg.errors.CannotConnectNow,
+    psycopg.errors.IdleSessionTimeout,
     psycopg.errors.ReadOnlySqlTransaction,  # a standby that will be promoted
 )
 """What another try a moment later may not meet again; so is a connection that was lost."""
+_CONNECTION: Final = "08"  # the class of errors by which poolers say that they lost the server
 _MOVED: Final = "cached plan must not change result type"  # a migration came in between
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 1.0
+_CONNECT_PAUSE: Final = 0.25
+_GRACE: Final = 5.0
+"""Beyond ``statement_timeout``: a server that waits for its standbys heeds no time-out, and one
+whose machine is gone says nothing at all."""
+_KEEPALIVE: Final = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
+"""A server that has gone without a word is noticed after some 25 seconds and not after hours."""
+_SYNC_WAIT: Final = "SyncRepWaitForLSN"
+_CONFIRM: Final = b"SELECT pg_logical_emit_message(true, 'threadstore', '')"
+"""Changes nothing, but its commit waits until a standby has all that was committed before."""
 _NO_SCHEMA: Final = (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName)
 
 
@@ -46,6 +63,10 @@ class _RawJson(Loader):
         return bytes(data)
 
 
+class _NotReplicated(psycopg.OperationalError):
+    """A commit stands on this server, but whether a standby has it is not known."""
+
+
 class Database:
     """One tenant's connections. Everything raises :class:`StoreUnavailable` when it cannot work."""
 
@@ -53,6 +74,12 @@ class Database:
         self.tenant = config.tenant
         self._config = config
         self._pool: AsyncConnectionPool[Connection] | None = None
+        self._unreachable = False
+
+    @property
+    def batch_threads(self) -> bool:
+        """Whether one statement may change rows of several threads."""
+        return self._config.batch_threads
 
     async def open(self) -> None:
         """Connect; wait at most ``connect_timeout`` for the first connection."""
@@ -60,7 +87,8 @@ class Database:
             return
         config = self._config
         # The pool only says that it has no connection; this one says why.
-        await (await self.connect()).close()
+        async with await self.connect() as connection:
+            await self._check_pooler(connection)
         pool = AsyncConnectionPool(
             conninfo_of(config),
             kwargs={
@@ -70,7 +98,8 @@ class Database:
             min_size=1,
             max_size=config.pool_size,
             timeout=config.pool_timeout,
-            reconnect_timeout=config.connect_timeout,
+            reconnect_timeout=0,
+            reconnect_failed=self._connect_again,
             configure=self._configure,
             open=False,
         )
@@ -118,20 +147,30 @@ class Database:
     async def run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         """*work* with a connection; again, for ``retry_for`` seconds, after an error that passes.
 
-        *work* may have been done although it failed, so it has to recognise its own results.
+        *work* may have been done although it failed, so it has to recognise its own results. If
+        it was tried more than once, :meth:`confirm` comes before the answer.
         """
-        deadline = time.monotonic() + self._config.retry_for
+        deadline = None
         pause = _FIRST_PAUSE
         while True:
             try:
-                return await self._once(work)
-            except (psycopg.Error, PoolTimeout, PoolClosed, OSError) as error:
+                return await self._once(work, deadline)
+            except (psycopg.Error, PoolTimeout, PoolClosed, TimeoutError, OSError) as error:
                 if isinstance(error, ThreadStoreError):
                     raise
-                if not _passes(error) or time.monotonic() + pause > deadline:
-                    raise unavailable(error, "PostgreSQL cannot do this now") from error
+                deadline = deadline or time.monotonic() + self._config.retry_for
+                if not self._passes(error) or time.monotonic() + pause > deadline:
+                    raise await self._why(error) from error
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
+
+    async def confirm(self) -> None:
+        """Wait until everything that can be seen by now is as safe as an acknowledged commit.
+
+        What another connection committed may be seen although its wait for a standby was broken
+        off. Before that is said to be done, a commit of one's own has to come back.
+        """
+        await self.run(_confirm)
 
     async def connect(self) -> Connection:
         """A connection of its own, outside of the pool; the caller closes it."""
@@ -140,19 +179,91 @@ class Database:
         except psycopg.Error as error:
             raise unavailable(error, "cannot connect to PostgreSQL") from error
 
-    async def _once(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+    async def _once(self, work: Callable[[Connection], Awaitable[T]], deadline: float | None) -> T:
+        """*deadline*: of the tries, if this is not the first one."""
         if self._pool is None:
             raise StoreUnavailable("the store is not open", hint="use it within `async with`")
-        async with self._pool.connection() as connection:
-            if not self._config.transaction_pooling:
-                return await work(connection)
-            # Behind a pooler, two transactions may run on two servers' connections; in a cluster,
-            # only what is said with SET LOCAL is passed on to the other nodes.
-            async with connection.transaction():
-                await connection.execute(self._say_tenant(local=True))
-                return await work(connection)
+        wait = self._config.pool_timeout
+        if deadline is not None:
+            wait = min(wait, max(_CONNECT_PAUSE, deadline - time.monotonic()))
+        notices: list[str | None] = []
+        async with (
+            self._pool.connection(wait) as connection,
+            self._within_time(connection, notices),
+            self._as_tenant(connection),
+        ):
+            answer = await work(connection)
+            if deadline is not None and work is not _confirm:
+                await _confirm(connection)
+        if _SYNC_WAIT in notices:
+            raise _NotReplicated("committed, but it is not known whether a standby has it")
+        return answer
+
+    @asynccontextmanager
+    async def _within_time(
+        self, connection: Connection, notices: list[str | None]
+    ) -> AsyncIterator[None]:
+        """Bounds everything that a call does on the server; collects where its notices are from."""
+
+        def note(diagnostic: psycopg.errors.Diagnostic) -> None:
+            notices.append(diagnostic.source_function)
+
+        limit = self._config.statement_timeout
+        connection.add_notice_handler(note)
+        try:
+            async with asyncio.timeout(limit + _GRACE if limit else None):
+                yield
+        except psycopg.errors.ReadOnlySqlTransaction:
+            await connection.close()  # the next one may find the server that takes writes
+            raise
+        finally:
+            connection.remove_notice_handler(note)
+
+    @asynccontextmanager
+    async def _as_tenant(self, connection: Connection) -> AsyncIterator[None]:
+        if not self._config.transaction_pooling:
+            yield
+            return
+        # Behind a pooler, two transactions may run on two servers' connections; in a cluster,
+        # only what is said with SET LOCAL is passed on to the other nodes.
+        async with connection.transaction():
+            await connection.execute(self._say_tenant(local=True))
+            yield
+
+    async def _connect_again(self, pool: AsyncConnectionPool[Connection]) -> None:
+        """The pool cannot connect: let it try for as long as there is somebody to use it."""
+        self._unreachable = True
+        await asyncio.sleep(_CONNECT_PAUSE)
+        if not pool.closed:
+            await pool.resize(1, self._config.pool_size)
+
+    async def _check_pooler(self, connection: Connection) -> None:
+        """A pooler gives the session, and with it the tenant, to others between transactions."""
+        if self._config.transaction_pooling:
+            return
+        rows = await (await connection.execute("SELECT pg_backend_pid()")).fetchall()
+        if rows != [(connection.info.backend_pid,)]:
+            raise StoreUnavailable(
+                "there is a connection pooler before this server",
+                hint="say transaction_pooling=true in the URL, whatever mode the pooler is in",
+            )
+
+    def _passes(self, error: BaseException) -> bool:
+        if isinstance(error, PoolTimeout):
+            return self._unreachable
+        return _passes(error)
+
+    async def _why(self, error: BaseException) -> StoreUnavailable:
+        """The error for the caller; the pool does not say why it has no connection."""
+        if isinstance(error, PoolTimeout) and self._unreachable:
+            try:
+                await (await self.connect()).close()
+            except StoreUnavailable as reason:
+                return reason
+        return unavailable(error, "PostgreSQL cannot do this now")
 
     async def _configure(self, connection: Connection) -> None:
+        self._unreachable = False
         connection.adapters.register_loader("json", _RawJson)
         # One size for all whole numbers, or each statement would be prepared once for each size.
         connection.adapters.register_dumper(int, Int8BinaryDumper)
@@ -169,11 +280,10 @@ class Database:
 
 def conninfo_of(config: PostgresStoreConfig) -> str:
     """The connection string for the driver; names this program where the URL does not."""
-    return psycopg.conninfo.make_conninfo(
-        config.dsn,
-        connect_timeout=max(2, round(config.connect_timeout)),
-        **({} if "application_name" in config.dsn else {"application_name": "threadstore"}),
-    )
+    said = psycopg.conninfo.conninfo_to_dict(config.dsn)
+    ours = {"application_name": "threadstore", **_KEEPALIVE, **said}
+    ours["connect_timeout"] = max(2, round(config.connect_timeout))
+    return psycopg.conninfo.make_conninfo("", **ours)
 
 
 def unavailable(error: BaseException, what: str) -> StoreUnavailable:
@@ -186,6 +296,11 @@ def unavailable(error: BaseException, what: str) -> StoreUnavailable:
         )
     if isinstance(error, psycopg.errors.InsufficientPrivilege):
         hint = "grant the role the rights that docs/postgres.md lists"
+    elif isinstance(error, TimeoutError):
+        text = "the server did not answer in time"
+        hint = "look whether it, or each standby that it waits for, is there; then try again"
+    elif isinstance(error, _NotReplicated):
+        hint = "look at the standbys; what was written may be lost if the server is lost now"
     elif isinstance(error, PoolTimeout):
         text, hint = "all connections are in use", "try again, or raise pool_size"
     else:
@@ -193,14 +308,21 @@ def unavailable(error: BaseException, what: str) -> StoreUnavailable:
     return StoreUnavailable(f"{what}: {text}", hint=hint)
 
 
+async def _confirm(connection: Connection) -> None:
+    try:
+        async with connection.transaction():
+            await connection.execute(_CONFIRM)
+    except psycopg.errors.UndefinedFunction:
+        pass  # not PostgreSQL itself; such engines answer when their replicas agree
+
+
 def _passes(error: BaseException) -> bool:
-    if isinstance(error, (PoolTimeout, PoolClosed)):
-        return False
-    if isinstance(error, psycopg.errors.QueryCanceled):
+    if isinstance(error, (PoolTimeout, PoolClosed, TimeoutError, psycopg.errors.QueryCanceled)):
         return False
     if isinstance(error, psycopg.errors.FeatureNotSupported):
         return _MOVED in str(error)
     if isinstance(error, _PASSING):
         return True
+    state = getattr(error, "sqlstate", None)
     lost = isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))
-    return lost and getattr(error, "sqlstate", None) is None
+    return lost and (state is None or state.startswith(_CONNECTION))
