@@ -39,6 +39,7 @@ class PostgresHarness(StoreHarness):
             permanent_idempotency_keys=True,
             fork_by_reference=True,
             exclusive_writers=True,
+            watch_thread=True,
         )
 
     @asynccontextmanager

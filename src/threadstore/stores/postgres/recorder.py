@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from threadstore.clock import Clock
@@ -31,11 +31,18 @@ class Recorder:
     """Appends to logs for the writers of one store object. Decides nothing about metadata."""
 
     def __init__(
-        self, database: Database, config: PostgresStoreConfig, clock: Clock, holder: str
+        self,
+        database: Database,
+        config: PostgresStoreConfig,
+        clock: Clock,
+        holder: str,
+        tell: Callable[[str], None],
     ) -> None:
+        """*tell* is told of every thread that has new lines."""
         self._database = database
         self._clock = clock
         self._holder = holder
+        self._tell = tell
         self._expiry = config.lease_expiry
         self._logs = Logs(database)
         self._threads = Threads(database)
@@ -147,6 +154,7 @@ class Recorder:
         if not written:
             return await self._refused(writer, key)
         writer.advance(len(lines), ordinal)
+        self._tell(writer.thread.id)
         return AppendReceipt(position=writer.position)
 
     async def _refused(self, writer: LiveWriter, key: str | None) -> AppendReceipt:

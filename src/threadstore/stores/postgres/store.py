@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 import msgspec
 
 from threadstore.clock import Clock, SystemClock, from_ms, to_ms
 from threadstore.config import PostgresStoreConfig
 from threadstore.errors import Conflict, InvalidRequest, StoreUnavailable, ThreadNotFound
+from threadstore.following import follow
 from threadstore.history.items import DamagedLine, RolloutItem
 from threadstore.ids import new_thread_id, parse_thread_id
 from threadstore.metadata import (
@@ -34,6 +35,7 @@ from threadstore.store import (
 )
 from threadstore.stores.postgres.database import Connection, Database
 from threadstore.stores.postgres.logs import Head, Logs, parse_batch
+from threadstore.stores.postgres.notify import LOOK, News
 from threadstore.stores.postgres.recorder import Recorder
 from threadstore.stores.postgres.threads import Threads
 from threadstore.stores.postgres.writers import LiveWriter, Writers
@@ -52,8 +54,11 @@ class PostgresThreadStore(ThreadStore):
         self._database = Database(config)
         self._threads = Threads(self._database)
         self._logs = Logs(self._database)
+        self._news = News(self._database, listen=not config.transaction_pooling)
         self._writers = Writers(self._database, config)
-        self._recorder = Recorder(self._database, config, self._clock, self._writers.holder)
+        self._recorder = Recorder(
+            self._database, config, self._clock, self._writers.holder, self._news.tell
+        )
 
     @property
     def capabilities(self) -> Capabilities:
@@ -62,6 +67,7 @@ class PostgresThreadStore(ThreadStore):
             permanent_idempotency_keys=True,
             fork_by_reference=True,
             exclusive_writers=True,
+            watch_thread=True,
         )
 
     async def open(self) -> None:
@@ -75,6 +81,7 @@ class PostgresThreadStore(ThreadStore):
             await self._writers.close()
         finally:
             self._opened = False
+            await self._news.close()
             await self._database.close()
 
     # Lifecycle of a writer
@@ -182,6 +189,7 @@ class PostgresThreadStore(ThreadStore):
         if writer is not None:
             async with writer.turn:
                 await self._writers.release(writer)
+            self._news.ring(writer.thread.id)
 
     # History
 
@@ -221,6 +229,14 @@ class PostgresThreadStore(ThreadStore):
         if self._writers.find(thread_id) is None:
             raise ThreadNotFound(thread_id)
         return None
+
+    def watch_thread(
+        self, thread_id: str, *, after: int = 0
+    ) -> AsyncGenerator[RolloutItem | DamagedLine, None]:
+        def read(thread_id: str, after: int) -> AsyncIterator[RolloutItem | DamagedLine]:
+            return self.iter_history(thread_id, after=after)
+
+        return follow(self._news, thread_id, read, after, interval=LOOK)
 
     # Metadata
 
@@ -300,6 +316,8 @@ class PostgresThreadStore(ThreadStore):
                 await self._threads.delete(connection, family)
 
             await self._threads.with_family(family, delete, unused=True)
+        for member in deleted:
+            self._news.tell(member)
         return tuple(deleted)
 
     async def inspect(self, *, fix: bool = False) -> tuple[Finding, ...]:
