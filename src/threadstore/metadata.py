@@ -179,6 +179,7 @@ class NewThread(msgspec.Struct, frozen=True, kw_only=True):
     agent_role: str | None = None
     agent_path: str | None = None
     originator: str = "threadstore"
+    """``""``: not known."""
     cli_version: str | None = None
     """``None``: this package's version."""
     model_provider: str | None = None
@@ -466,7 +467,7 @@ def thread_of(
         git=git_facts.apply(None),
         model_provider=new.model_provider or model_provider,
         cli_version=new.cli_version or cli_version,
-        originator=new.originator,
+        originator=new.originator or None,
         source=new.source,
         thread_source=new.thread_source,
         memory_mode=new.memory_mode,
