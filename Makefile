@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 # Without a terminal pip is quiet; its notices are of no use in a log.
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup run test test-codex compatibility bench check format clean
+.PHONY: help setup run test test-codex test-cluster compatibility bench check format clean
 
 help:  ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,10 +25,13 @@ run: $(READY)  ## your Codex threads, or an example conversation if there are no
 	@$(BIN)/threadstore tour --home example-home
 
 test: $(READY)  ## the test suite
-	$(BIN)/python -m pytest -n 2 -m 'not codex'
+	$(BIN)/python -m pytest -n 2 -m 'not codex and not cluster'
 
 test-codex: $(READY)  ## the tests against real Codex binaries (installed from npm into .cache)
 	$(BIN)/python -m pytest -m codex tests/codex
+
+test-cluster: $(READY)  ## PostgreSQL with two standbys, a lost primary, pgbouncer if it is installed
+	$(BIN)/python -m pytest -m cluster tests/cluster
 
 compatibility: $(READY)  ## run these, for RELEASES="0.133.0 ..." if given, and write docs/compatibility.md
 	RECORD=1 $(BIN)/python -m pytest -m codex tests/codex
