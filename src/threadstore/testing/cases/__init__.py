@@ -9,6 +9,7 @@ from threadstore.testing.cases.capabilities import CapabilityTests
 from threadstore.testing.cases.concurrency import ConcurrencyTests
 from threadstore.testing.cases.durability import DurabilityTests, SharingTests
 from threadstore.testing.cases.filters import FilterTests
+from threadstore.testing.cases.following import FollowingTests
 from threadstore.testing.cases.history import ForkTests, HistoryTests
 from threadstore.testing.cases.lifecycle import LifecycleTests
 from threadstore.testing.cases.lines import ForkLineTests, LineTests
@@ -38,5 +39,6 @@ class ThreadStoreTests(
     SharingTests,
     ConcurrencyTests,
     CapabilityTests,
+    FollowingTests,
 ):
     """The whole contract of a thread store. Subclass it as ``Test…`` and override ``harness``."""
