@@ -74,6 +74,10 @@ class Console:
         sys.stdout.flush()
         sys.stdout.buffer.write(data)
 
+    def flush(self) -> None:
+        """Send what was printed on its way, before a wait."""
+        sys.stdout.flush()
+
     def confirm(self, question: str) -> bool:
         """Ask the person at the terminal; anything but yes is no."""
         # While the loop waits for a line it cannot act on Ctrl-C, so that the default has to.

@@ -7,11 +7,12 @@ import shlex
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
+from threadstore.history.header import is_bare_header
 from threadstore.history.items import RolloutItem
 from threadstore.history.turns import StoredTurn
 from threadstore.protocol.codex_items import thread_item
 
-__all__ = ["Entry", "entries", "turn_facts"]
+__all__ = ["Entry", "Stream", "entries", "turn_facts"]
 
 _TOOL_COLUMNS: Final = 200
 
@@ -42,6 +43,56 @@ def entries(turn: StoredTurn) -> Iterator[Entry]:
             entry = None
         if entry is not None and entry.text.strip():
             yield entry
+
+
+class Stream:
+    """The contributions of a history that grows, line by line.
+
+    A call of the model is told when its output comes, unless an event tells it before.
+    """
+
+    def __init__(self, header: RolloutItem | None = None) -> None:
+        """*header*: the first line of the history, if what is taken begins later."""
+        self._bare = header is not None and is_bare_header(header)
+        self._calls: dict[str, Entry] = {}
+
+    def take(self, source: RolloutItem) -> Iterator[Entry]:
+        """What the next line tells."""
+        payload = source.payload if isinstance(source.payload, dict) else {}
+        item = thread_item(source)
+        if item is not None:
+            self._calls.pop(item["id"], None)
+            entry = _from_item(item)
+        elif source.type == "response_item":
+            entry = self._from_model(source, str(payload.get("call_id")))
+        else:
+            self._bare = self._bare or is_bare_header(source)
+            entry = _from_end(source.kind, payload)
+            if source.kind in ("task_complete", "turn_aborted"):
+                yield from self._calls.values()
+                self._calls.clear()
+        if entry is not None and entry.text.strip():
+            yield entry
+
+    def _from_model(self, source: RolloutItem, call_id: str) -> Entry | None:
+        if source.kind in ("function_call_output", "custom_tool_call_output"):
+            return self._calls.pop(call_id, None)
+        entry = _from_model(source, set(), messages=self._bare)
+        if entry is not None and entry.role == "tool" and call_id != "None":
+            self._calls[call_id] = entry
+            return None
+        return entry
+
+
+def _from_end(kind: str | None, payload: dict[str, Any]) -> Entry | None:
+    """What the end of a turn tells, unless all went well."""
+    if kind == "turn_aborted":
+        return Entry("note", f"turn {payload.get('reason') or 'interrupted'}")
+    if kind == "task_complete" and isinstance(payload.get("error"), dict):
+        return Entry("note", f"turn failed: {payload['error'].get('message')}")
+    if kind == "thread_rolled_back":
+        return Entry("note", f"turns taken back: {payload.get('num_turns')}")
+    return None
 
 
 def turn_facts(turn: StoredTurn) -> str:

@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "list": ("list_threads", "list threads"),
     "show": ("show", "show everything known about a thread"),
     "turns": ("turns", "show the conversation, turn by turn"),
+    "tail": ("tail", "show the end of a conversation, and what is added to it"),
     "rename": ("rename", "name a thread, or take its name away"),
     "set": ("set_metadata", "set memory mode and git facts"),
     "archive": ("archive", "put a thread and its sub-agents away"),

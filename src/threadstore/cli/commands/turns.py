@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 from threadstore.cli.console import Console
 from threadstore.cli.context import Context
-from threadstore.cli.conversation import entries, turn_facts
+from threadstore.cli.conversation import Entry, entries, turn_facts
 from threadstore.cli.reading import check_readable, readable, report_damage
 from threadstore.cli.resolve import ID_HELP, find_thread
 from threadstore.cli.text import clean, one_line, wrap
 from threadstore.history.turns import StoredTurn
 
-__all__ = ["configure", "print_turn", "run"]
+__all__ = ["configure", "print_entry", "print_turn", "run"]
 
 _ROLE_COLUMNS = 8
 
@@ -72,11 +72,16 @@ def print_turn(console: Console, turn: StoredTurn) -> None:
     when = turn.started_at.astimezone().strftime("%Y-%m-%d %H:%M:%S") if turn.started_at else ""
     console.line("  ".join(part for part in ("turn", when, one_line(turn_facts(turn))) if part))
     for entry in entries(turn):
-        label = entry.role
-        for line in _rows(console, entry.text.strip("\n")):
-            console.line(f"  {label:<{_ROLE_COLUMNS}}{line}".rstrip())
-            label = ""
+        print_entry(console, entry)
     console.line()
+
+
+def print_entry(console: Console, entry: Entry) -> None:
+    """Print who said what."""
+    label = entry.role
+    for line in _rows(console, entry.text.strip("\n")):
+        console.line(f"  {label:<{_ROLE_COLUMNS}}{line}".rstrip())
+        label = ""
 
 
 def _rows(console: Console, text: str) -> Iterator[str]:
