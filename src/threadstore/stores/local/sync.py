@@ -189,14 +189,15 @@ class IndexSync:
         """A writer of this store has applied *patch*, with *after* as the result.
 
         Only the patch goes to the index: the writer need not know what other processes have said
-        meanwhile. What is *explicit* stands in file, row or names from now on.
+        meanwhile. An *explicit* name, git fact or memory mode stands in file, row or names now.
         """
+        said = ThreadMetadataPatch(name=patch.name, git=patch.git, memory_mode=patch.memory_mode)
         with self._lock, self._index.transaction():
             if (current := self._index.get(after.id)) is None:
                 self._index.upsert(after)
                 return
             if explicit and (entry := self._entry(after.id)) is not None:
-                self._store(entry.derived, patch.apply(entry.merged), patch.apply(current))
+                self._store(entry.derived, said.apply(entry.merged), patch.apply(current))
             else:
                 self._index.upsert(patch.apply(current))
 
@@ -346,9 +347,7 @@ class IndexSync:
         return previous
 
     def _forget(self, paths: Collection[str]) -> None:
-        if not paths:
-            return
-        with self._lock, self._index.transaction():
+        with self._lock, self._index.transaction() if paths else contextlib.nullcontext():
             for path in paths:
                 known = self._known[path]
                 owner, file = known.thread_id, file_now(self._home, path)
