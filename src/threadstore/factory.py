@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from threadstore.clock import Clock
     from threadstore.store import ThreadStore
 
-__all__ = ["open_store"]
+__all__ = ["migrate_store", "open_store", "postgres_config"]
 
 Config = TypeVar("Config", LocalStoreConfig, MemoryStoreConfig, PostgresStoreConfig)
 
@@ -79,12 +79,40 @@ def _postgres(url: str, clock: Clock | None, options: dict[str, Any]) -> ThreadS
     try:
         from threadstore.stores.postgres.store import PostgresThreadStore
     except ImportError as error:
-        raise Unsupported(
-            "postgresql",
-            f"the PostgreSQL store needs packages that are not installed: {error}",
-            hint="pip install 'threadstore[postgres]'",
-        ) from error
+        raise _not_installed(error) from error
     return PostgresThreadStore(config, clock=clock)
+
+
+def migrate_store(url: str, *, dry_run: bool = False) -> tuple[str, ...]:
+    """Bring the tables of the store that *url* names up to date: the steps that were taken, or
+    that would be (*dry_run*), oldest first; none if nothing is to be done.
+
+    Programs that use the store go on working meanwhile. Raises :class:`Unsupported` for a store
+    that needs no such thing, and :class:`StoreUnavailable` if the database is not there.
+    """
+    scheme = url.partition(":")[0]
+    if scheme not in ("postgresql", "postgres"):
+        open_store(url)  # is it a store at all
+        raise Unsupported(
+            "migrate",
+            f"a {scheme} store has nothing to migrate",
+            hint="name a database: --store postgresql://user@host/database",
+        )
+    config = postgres_config(url, {})
+    try:
+        from threadstore.stores.postgres.migrate import migrate, pending
+    except ImportError as error:
+        raise _not_installed(error) from error
+    steps = (pending if dry_run else migrate)(config)
+    return tuple(f"{step.version:04}_{step.name}" for step in steps)
+
+
+def _not_installed(error: ImportError) -> Unsupported:
+    return Unsupported(
+        "postgresql",
+        f"the PostgreSQL store needs packages that are not installed: {error}",
+        hint="pip install 'threadstore[postgres]'",
+    )
 
 
 def postgres_config(url: str, options: dict[str, Any]) -> PostgresStoreConfig:

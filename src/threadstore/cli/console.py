@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 import sys
@@ -13,7 +14,7 @@ from threadstore.cli.table import Column, plain_lines
 from threadstore.cli.text import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from rich.progress import Progress
 
@@ -121,6 +122,26 @@ class Console:
             timer.join()
             for bar in bars:
                 bar.stop()
+
+    @contextlib.contextmanager
+    def counting(self, what: str, total: int) -> Iterator[Callable[[], None]]:
+        """Show how many of *total* things are done, where a person can see it; the function to
+        call for each."""
+        if not self._remarks_seen:
+            yield lambda: None
+        elif has_rich():
+            from threadstore.cli.rich_view import counter
+
+            with counter(what, total) as bar:
+                yield lambda: bar.advance(bar.task_ids[0])
+        else:
+            done = itertools.count(1)
+            try:
+                yield lambda: print(
+                    f"\r{what}: {next(done)} of {total}", end="", file=sys.stderr, flush=True
+                )
+            finally:
+                print(file=sys.stderr)
 
 
 def has_rich() -> bool:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from threadstore.store import ThreadStore
 
-__all__ = ["Context"]
+__all__ = ["Context", "full_url"]
 
 
 class Context(NamedTuple):
@@ -25,7 +25,7 @@ class Context(NamedTuple):
     @classmethod
     def of(cls, args: argparse.Namespace) -> Context:
         """From the parsed arguments and the environment."""
-        return cls(Console(), _full_url(args.store))
+        return cls(Console(), full_url(args.store))
 
     @property
     def store_name(self) -> str:
@@ -58,7 +58,7 @@ def _local_options(home: str) -> dict[str, Any]:
     }
 
 
-def _full_url(url: str) -> str:
+def full_url(url: str) -> str:
     """As the library takes it, but ``~`` is expanded, and where the path is missing the home is the
     one that Codex would use."""
     scheme, colon, rest = url.partition(":")

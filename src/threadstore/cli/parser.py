@@ -41,6 +41,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "fork": ("fork", "start a new thread from an existing one"),
     "export": ("export", "write a thread as Markdown, JSON or rollout lines"),
     "doctor": ("doctor", "find (and mend) what is damaged, stale or invisible"),
+    "copy": ("copy", "copy threads to another store, or what is new of them"),
+    "migrate": ("migrate", "bring the tables of a database up to date"),
     "repair": ("repair", "write a damaged log again so that Codex reads it"),
     "tour": ("tour", "show your threads, or an example conversation"),
 }
@@ -56,7 +58,7 @@ examples:
 
 exit codes:
   0 done    1 unexpected error    2 bad input, or no such thread    3 conflict
-  4 store unavailable    5 doctor found a warning or an error
+  4 store unavailable    5 doctor found a warning or an error, migrate --check a step to take
 
 environment:
   CODEX_HOME         home of the default store (else ~/.codex)
@@ -148,7 +150,7 @@ def _add_common_options(parser: argparse.ArgumentParser, *, store: str, debug: b
         "--store",
         metavar="URL",
         default=store,
-        help="the store: local:PATH of a Codex home (default local:), or memory:",
+        help="the store: local:PATH of a Codex home (default local:), postgresql://…, or memory:",
     )
     parser.add_argument(
         "--debug", action="store_true", default=debug, help="show the traceback of an error"

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Final
 
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -15,7 +22,7 @@ from threadstore.cli.table import Column, Frame, fit
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["print_table", "progress"]
+__all__ = ["counter", "print_table", "progress"]
 
 BOXED: Final = Frame(edges=4, between=3)
 
@@ -37,4 +44,17 @@ def progress(what: str) -> Progress:
     parts = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     bar = Progress(*parts, console=Console(stderr=True), transient=True)
     bar.add_task(what, total=None)
+    return bar
+
+
+def counter(what: str, total: int) -> Progress:
+    """The same for *total* things."""
+    parts = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    bar = Progress(*parts, console=Console(stderr=True), transient=True)
+    bar.add_task(what, total=total)
     return bar
