@@ -59,7 +59,7 @@ class Recording:
 
     def start(self, server: AppServer, example: str, folder: str = "plain") -> str:
         """A new thread, as an example of something."""
-        mode = {"historyMode": "legacy"} if self.variant == "legacy" else {}
+        mode = {"historyMode": self.variant} if self.variant in ("legacy", "paginated") else {}
         thread_id = server.start_thread(self.folders / folder, **mode)
         self.threads[example] = thread_id
         return thread_id
