@@ -44,15 +44,32 @@ async def test_every_legacy_event(tmp_path: Path, release: Release, cells: Cells
         assert found == []
         cells.works("theirs", "every legacy event")
         return
+    members = {difference.where.partition("[].")[2] for difference in found}
+    if "items" in members:
+        # 0.133 cannot read one message, so that later items and turns have lower numbers.
+        assert members == {"items", "id", "items[].id"}
+        for difference in found:
+            if difference.where.endswith("items"):
+                first, *later = [item["type"] for item in difference.ours]
+                assert first == "userMessage"
+                assert later == [item["type"] for item in difference.theirs]
+        how = "it drops a user message with image details and audio, we tell it"
+        cells.differs("theirs", "every legacy event", how)
+        return
     # It has no audio yet, so that our list of the parts of that message is longer.
-    assert {difference.where for difference in found} == {
-        "turns[].items[].content",
-        "turn_pages[].items[].content",
-    }
+    assert members <= {"items[].content", "items[].appContext.templateId"}
     for difference in found:
-        kinds = [part["type"] for part in difference.ours]
-        assert kinds == [*(part["type"] for part in difference.theirs), "audio", "localAudio"]
-    cells.differs("theirs", "every legacy event", "it does not know audio, we tell it")
+        if difference.where.endswith("content"):
+            kinds = [part["type"] for part in difference.ours]
+            assert kinds == [*(part["type"] for part in difference.theirs), "audio", "localAudio"]
+        else:
+            assert difference.theirs is None
+    how = "it does not know audio, we tell it"
+    if "items[].appContext.templateId" in members:
+        how = (
+            "it does not know audio, we tell it; it has a `templateId` of apps (null), we have none"
+        )
+    cells.differs("theirs", "every legacy event", how)
 
 
 async def test_events_that_only_old_releases_could_keep(
