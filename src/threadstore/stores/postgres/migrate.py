@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from importlib import resources
 from typing import Any, Final
 
@@ -59,11 +60,13 @@ def pending(config: PostgresStoreConfig) -> list[Migration]:
     changed since. A newer schema than ours is fine: migrations only add.
     """
     with _connect(config) as connection:
-        return _missing(connection)
+        return _missing(connection, None)
 
 
-def migrate(config: PostgresStoreConfig) -> list[Migration]:
-    """Bring the schema up to date; what was applied.
+def migrate(
+    config: PostgresStoreConfig, steps: Sequence[Migration] | None = None
+) -> list[Migration]:
+    """Bring the schema up to date; what was applied. *steps*: instead of :func:`migrations`.
 
     Safe at any time and from several processes at once: programs that use the store go on working.
     Each migration and its entry in the ledger are one transaction. Raises as :func:`pending` does.
@@ -72,7 +75,7 @@ def migrate(config: PostgresStoreConfig) -> list[Migration]:
         try:
             connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
             connection.execute(_LEDGER.encode())
-            applied = _missing(connection)
+            applied = _missing(connection, steps)
             for migration in applied:
                 with connection.transaction():
                     connection.execute(migration.sql.encode())
@@ -93,18 +96,21 @@ def _connect(config: PostgresStoreConfig) -> psycopg.Connection[tuple[Any, ...]]
         raise unavailable(error, "cannot connect to PostgreSQL") from error
 
 
-def _missing(connection: psycopg.Connection[tuple[Any, ...]]) -> list[Migration]:
+def _missing(
+    connection: psycopg.Connection[tuple[Any, ...]], steps: Sequence[Migration] | None
+) -> list[Migration]:
+    steps = migrations() if steps is None else steps
     try:
         rows = connection.execute("SELECT version, checksum FROM threadstore.migrations").fetchall()
     except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
-        return migrations()
+        return list(steps)
     except psycopg.Error as error:
         raise unavailable(error, "cannot read the list of migrations") from error
     applied = dict(rows)
-    for migration in migrations():
+    for migration in steps:
         if applied.get(migration.version, migration.checksum) != migration.checksum:
             raise StoreUnavailable(
                 f"migration {migration.version} of this database is not the one of this release",
                 hint="the database belongs to a changed copy of threadstore; use that one",
             )
-    return [migration for migration in migrations() if migration.version not in applied]
+    return [migration for migration in steps if migration.version not in applied]

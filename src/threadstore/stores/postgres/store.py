@@ -71,7 +71,14 @@ class PostgresThreadStore(ThreadStore):
         )
 
     async def open(self) -> None:
+        if self._opened:
+            return
         await self._database.open()
+        try:
+            await self._threads.check_tables()
+        except BaseException:
+            await self._database.close()
+            raise
         self._opened = True
 
     async def close(self) -> None:

@@ -25,6 +25,7 @@ _FORKS: Final = statement("threads", "forks")
 _DELETES: Final = tuple(
     statement("threads", f"delete_{table}") for table in ("receipts", "items", "logs", "threads")
 )
+_NOBODY: Final = "00000000-0000-0000-0000-000000000000"
 _TRIES: Final = 100
 """Changes of others that one change may meet before it gives up."""
 
@@ -39,6 +40,10 @@ class Threads:
         """A thread with history."""
         found = await self._read(thread_id)
         return found[0] if found else None
+
+    async def check_tables(self) -> None:
+        """Raise :class:`StoreUnavailable` if the tables are not there."""
+        await self._read(_NOBODY)
 
     async def create(self, connection: Connection, thread: StoredThread) -> None:
         """Add a row, within a transaction."""

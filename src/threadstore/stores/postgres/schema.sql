@@ -1,0 +1,117 @@
+-- The tables as they are after all migrations (see migrations/). Made by tools/schema.py; a test
+-- says that a database made from this file is the same as one that `threadstore migrate` made.
+
+CREATE SCHEMA threadstore;
+
+CREATE TABLE threadstore.migrations (
+    version integer NOT NULL,
+    name text NOT NULL,
+    checksum text NOT NULL,
+    applied_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+CREATE TABLE threadstore.thread_items (
+    tenant text NOT NULL,
+    thread_id uuid NOT NULL,
+    "position" bigint NOT NULL,
+    line bytea NOT NULL
+);
+
+ALTER TABLE ONLY threadstore.thread_items FORCE ROW LEVEL SECURITY;
+
+CREATE TABLE threadstore.thread_logs (
+    tenant text NOT NULL,
+    thread_id uuid NOT NULL,
+    "position" bigint NOT NULL,
+    next_ordinal bigint,
+    base_thread_id uuid,
+    base_position bigint DEFAULT 0 NOT NULL,
+    last_batch bigint NOT NULL,
+    epoch bigint NOT NULL,
+    holder text,
+    expires_at timestamp with time zone
+)
+WITH (fillfactor='70');
+
+ALTER TABLE ONLY threadstore.thread_logs FORCE ROW LEVEL SECURITY;
+
+CREATE TABLE threadstore.thread_receipts (
+    tenant text NOT NULL,
+    thread_id uuid NOT NULL,
+    idempotency_key bytea NOT NULL,
+    "position" bigint NOT NULL
+);
+
+ALTER TABLE ONLY threadstore.thread_receipts FORCE ROW LEVEL SECURITY;
+
+CREATE TABLE threadstore.threads (
+    tenant text NOT NULL,
+    thread_id uuid NOT NULL,
+    version bigint NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    recency_at timestamp with time zone NOT NULL,
+    archived_at timestamp with time zone,
+    parent_thread_id uuid,
+    cwd text NOT NULL,
+    model_provider text NOT NULL,
+    source_kind text NOT NULL,
+    source_custom text,
+    displayable boolean NOT NULL,
+    search_text text NOT NULL,
+    record json NOT NULL
+);
+
+ALTER TABLE ONLY threadstore.threads FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE ONLY threadstore.migrations
+    ADD CONSTRAINT migrations_pkey PRIMARY KEY (version);
+
+ALTER TABLE ONLY threadstore.thread_items
+    ADD CONSTRAINT thread_items_pkey PRIMARY KEY (tenant, thread_id, "position");
+
+ALTER TABLE ONLY threadstore.thread_logs
+    ADD CONSTRAINT thread_logs_pkey PRIMARY KEY (tenant, thread_id);
+
+ALTER TABLE ONLY threadstore.thread_receipts
+    ADD CONSTRAINT thread_receipts_pkey PRIMARY KEY (tenant, thread_id, idempotency_key);
+
+ALTER TABLE ONLY threadstore.threads
+    ADD CONSTRAINT threads_pkey PRIMARY KEY (tenant, thread_id);
+
+CREATE INDEX thread_logs_base ON threadstore.thread_logs USING btree (tenant, base_thread_id) WHERE (base_thread_id IS NOT NULL);
+
+CREATE INDEX threads_archived_created ON threadstore.threads USING btree (tenant, created_at, thread_id) WHERE (archived_at IS NOT NULL);
+
+CREATE INDEX threads_archived_recency ON threadstore.threads USING btree (tenant, recency_at, thread_id) WHERE (archived_at IS NOT NULL);
+
+CREATE INDEX threads_archived_updated ON threadstore.threads USING btree (tenant, updated_at, thread_id) WHERE (archived_at IS NOT NULL);
+
+CREATE INDEX threads_created ON threadstore.threads USING btree (tenant, created_at, thread_id) WHERE (archived_at IS NULL);
+
+CREATE INDEX threads_cwd ON threadstore.threads USING btree (tenant, cwd, recency_at, thread_id);
+
+CREATE INDEX threads_parent ON threadstore.threads USING btree (tenant, parent_thread_id) WHERE (parent_thread_id IS NOT NULL);
+
+CREATE INDEX threads_recency ON threadstore.threads USING btree (tenant, recency_at, thread_id) WHERE (archived_at IS NULL);
+
+CREATE INDEX threads_updated ON threadstore.threads USING btree (tenant, updated_at, thread_id) WHERE (archived_at IS NULL);
+
+CREATE POLICY tenant ON threadstore.thread_items USING ((tenant = current_setting('threadstore.tenant'::text, true)));
+
+CREATE POLICY tenant ON threadstore.thread_logs USING ((tenant = current_setting('threadstore.tenant'::text, true)));
+
+CREATE POLICY tenant ON threadstore.thread_receipts USING ((tenant = current_setting('threadstore.tenant'::text, true)));
+
+CREATE POLICY tenant ON threadstore.threads USING ((tenant = current_setting('threadstore.tenant'::text, true)));
+
+ALTER TABLE threadstore.thread_items ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE threadstore.thread_logs ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE threadstore.thread_receipts ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE threadstore.threads ENABLE ROW LEVEL SECURITY;
+
+INSERT INTO threadstore.migrations (version, name, checksum) VALUES
+    (1, 'threads', '27c35fffdfe5f5428c138865f31d9c74773be122fe91692896d443023b945fd6');
