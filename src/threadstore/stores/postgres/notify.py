@@ -20,7 +20,7 @@ from threadstore.errors import StoreUnavailable
 from threadstore.following import Signals
 from threadstore.stores.postgres.database import Connection, Database
 
-__all__ = ["LOOK", "News"]
+__all__ = ["LOOK", "News", "channel_of"]
 
 LOOK: Final = 0.5
 """Seconds between two looks of a follower that is not told of anything."""
@@ -42,7 +42,7 @@ class News(Signals):
         """*listen*: whether a session's connection is its own, as it is not behind a pooler."""
         super().__init__()
         self._database = database
-        self._channel = f"threadstore_{_hash('channel', database.tenant)}"
+        self._channel = channel_of(database.tenant)
         self._may_listen = listen
         self._followers = 0
         self._ears: asyncio.Task[None] | None = None
@@ -125,6 +125,11 @@ class News(Signals):
 
     def _payload(self, thread_id: str) -> str:
         return _hash(thread_id, self._database.tenant)
+
+
+def channel_of(tenant: str) -> str:
+    """Where a tenant's news are told."""
+    return f"threadstore_{_hash('channel', tenant)}"
 
 
 def _hash(word: str, tenant: str) -> str:
