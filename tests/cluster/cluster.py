@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import tempfile
 import time
@@ -29,6 +30,7 @@ class Cluster:
         self.folder.chmod(0o755)
         self.nodes = {name: self._node(name) for name in NODES}
         self.primary = NODES[0]
+        self.database = ""
 
     def __enter__(self) -> Self:
         try:
@@ -45,7 +47,6 @@ class Cluster:
                 )
             )
             first.admin(sql.SQL("SELECT pg_reload_conf()"))
-            self.database = first.new_database()
         except BaseException:
             self.close()
             raise
@@ -91,6 +92,14 @@ class Cluster:
                 ((received[name],),) = connection.execute(_RECEIVED).fetchall()
         self.primary = max(received, key=lambda name: received[name])
         self.nodes[self.primary].admin(sql.SQL("SELECT pg_promote()"))
+
+    def mend(self) -> None:
+        """Bring back what was lost, and make a new database."""
+        for name in self.standbys:
+            if not self.nodes[name].running:
+                self.nodes[name].start()
+        self._wait_for_standbys(2)
+        self.database = self.nodes[self.primary].new_database(f"db_{secrets.token_hex(4)}")
 
     def rebuild(self, name: str) -> None:
         """Make *name* a standby, from a copy of the primary."""

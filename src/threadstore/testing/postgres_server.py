@@ -80,10 +80,15 @@ class PostgresServer:
         """The connection string of a database."""
         return f"postgresql://{user}@/{database}?host={self.folder}"
 
-    def new_database(self) -> str:
+    @property
+    def running(self) -> bool:
+        """Whether it was started and not killed."""
+        return self._process is not None
+
+    def new_database(self, name: str | None = None) -> str:
         """A fresh database with our tables; its name."""
         self._databases += 1
-        name = f"db_{self._databases}"
+        name = name or f"db_{self._databases}"
         self.admin(
             sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}").format(
                 *map(sql.Identifier, (name, TEMPLATE, ROLE))

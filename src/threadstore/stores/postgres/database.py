@@ -53,7 +53,11 @@ _KEEPALIVE: Final = {
 _SYNC_WAIT: Final = "SyncRepWaitForLSN"
 _CONFIRM: Final = b"SELECT pg_logical_emit_message(true, 'threadstore', '')"
 """Changes nothing, but its commit waits until a standby has all that was committed before."""
-_NO_SCHEMA: Final = (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName)
+_NO_SCHEMA: Final = (
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.InvalidSchemaName,
+)
 
 
 class _RawJson(Loader):
@@ -213,8 +217,9 @@ class Database:
         try:
             async with asyncio.timeout(limit + _GRACE if limit else None):
                 yield
-        except psycopg.errors.ReadOnlySqlTransaction:
-            await connection.close()  # the next one may find the server that takes writes
+        except (psycopg.errors.ReadOnlySqlTransaction, psycopg.errors.FeatureNotSupported):
+            # The next one may find the server that takes writes, and prepares statements anew.
+            await connection.close()
             raise
         finally:
             connection.remove_notice_handler(note)
@@ -235,6 +240,8 @@ class Database:
         self._unreachable = True
         await asyncio.sleep(_CONNECT_PAUSE)
         if not pool.closed:
+            # The one way to make it replace a connection that it has given up.
+            await pool.resize(0, self._config.pool_size)
             await pool.resize(1, self._config.pool_size)
 
     async def _check_pooler(self, connection: Connection) -> None:

@@ -172,7 +172,10 @@ class Recorder:
             return None
         values = self._values(thread=writer.thread.id, key=_key(key))
         rows = await self._database.rows(_RECEIPT, values)
-        return AppendReceipt(position=rows[0][0]) if rows else None
+        if not rows:
+            return None
+        await self._database.confirm()  # its first answer may have been lost with a standby
+        return AppendReceipt(position=rows[0][0])
 
     async def _look_again(self, writer: LiveWriter) -> None:
         """Find out where the log stands after an append of which nobody knows how it ended."""
