@@ -181,7 +181,7 @@ async def test_a_statement_whose_columns_changed_is_prepared_again(
         async with harness.open() as store:
             thread = await store.create_thread(NewThread(cwd="/repo"))
             await store.persist_thread(thread.id)
-            for _ in range(10):  # prepared on the server after some
+            for _ in range(50):  # enough for every connection to have it prepared
                 await store.read_thread(thread.id)
             change = "ALTER TABLE threadstore.threads ALTER COLUMN version TYPE integer"
             postgres_server.admin(sql.SQL(change), harness.database)
