@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import weakref
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import TypeVar
 
 from threadstore.clock import Clock, rfc3339_ms
@@ -18,8 +17,9 @@ from threadstore.stores.local.lineage import Base
 from threadstore.stores.local.locks import WriterLock, open_by_other_process, writer_holder
 from threadstore.stores.local.paths import Home
 from threadstore.stores.local.recorder import Recorder
+from threadstore.stores.thread_locks import ThreadLocks
 
-__all__ = ["LiveWriter", "ThreadLocks", "Writers", "in_worker"]
+__all__ = ["LiveWriter", "Writers", "in_worker"]
 
 T = TypeVar("T")
 
@@ -39,28 +39,6 @@ async def in_worker(work: Callable[[], T]) -> T:
             with suppress(asyncio.CancelledError):
                 await asyncio.wait((future,))
         raise
-
-
-class ThreadLocks:
-    """One asyncio lock per thread id, for as long as somebody uses it."""
-
-    def __init__(self) -> None:
-        self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
-
-    def of(self, thread_id: str) -> asyncio.Lock:
-        """The lock of a thread."""
-        lock = self._locks.get(thread_id)
-        if lock is None:
-            lock = self._locks[thread_id] = asyncio.Lock()
-        return lock
-
-    @asynccontextmanager
-    async def all_of(self, thread_ids: Collection[str]) -> AsyncIterator[None]:
-        """Several threads at once, always in the same order."""
-        async with AsyncExitStack() as stack:
-            for thread_id in sorted(thread_ids):
-                await stack.enter_async_context(self.of(thread_id))
-            yield
 
 
 class LiveWriter:
