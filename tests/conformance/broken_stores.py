@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -233,6 +233,35 @@ class RunsBackwardsFromTheWrongEnd(MemoryThreadStore):
         entries = [entry async for entry in super().iter_history(thread_id, reverse=reverse)]
         for entry in entries[after:]:
             yield entry
+
+
+class EndsWithTheHistory(MemoryThreadStore):
+    async def watch_thread(
+        self, thread_id: str, *, after: int = 0
+    ) -> AsyncGenerator[RolloutItem | DamagedLine, None]:
+        async for entry in self.iter_history(thread_id, after=after):
+            yield entry
+
+
+class TellsTheLastOneAgain(MemoryThreadStore):
+    async def watch_thread(
+        self, thread_id: str, *, after: int = 0
+    ) -> AsyncGenerator[RolloutItem | DamagedLine, None]:
+        async for entry in super().watch_thread(thread_id, after=after):
+            yield entry
+            if entry.position == 300:
+                yield entry
+
+
+class MissesWhatIsAppendedMeanwhile(MemoryThreadStore):
+    async def watch_thread(
+        self, thread_id: str, *, after: int = 0
+    ) -> AsyncGenerator[RolloutItem | DamagedLine, None]:
+        while True:
+            async for entry in self.iter_history(thread_id, after=after):
+                yield entry
+            after = self._existing(thread_id).position
+            await asyncio.sleep(0)
 
 
 class KeepsThreadsThatNeverWrote(MemoryThreadStore):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
 from typing import Any
 
 import msgspec
 
 from threadstore.errors import ThreadStoreError
-from threadstore.history.items import RolloutItem
+from threadstore.history.items import DamagedLine, RolloutItem
 from threadstore.metadata import (
     GitInfoPatch,
     MetadataOrigin,
@@ -39,9 +40,10 @@ async def run_differential(harnesses: Mapping[str, StoreHarness]) -> dict[str, l
     volatile = frozenset[str]().union(
         *(harness.volatile_facts("legacy") for harness in harnesses.values())
     )
+    watches = all(harness.capabilities.watch_thread for harness in harnesses.values())
     results: dict[str, list[Any]] = {}
     for name, harness in harnesses.items():
-        script = _Script(harness.clock, volatile)
+        script = _Script(harness.clock, volatile, watches=watches)
         async with harness.open() as store:
             await script.play(store)
         results[name] = script.results
@@ -55,8 +57,9 @@ async def run_differential(harnesses: Mapping[str, StoreHarness]) -> dict[str, l
 class _Script:
     """The steps, and what came of each."""
 
-    def __init__(self, clock: ManualClock, volatile: frozenset[str]) -> None:
+    def __init__(self, clock: ManualClock, volatile: frozenset[str], *, watches: bool) -> None:
         self.results: list[Any] = []
+        self._watches = watches
         self._clock = clock
         self._without = {*volatile, "rollout_path"}
 
@@ -113,6 +116,8 @@ class _Script:
             await self._do(store.read_thread, thread_id)
             await self._do(self._history, store, thread_id)
             await self._do(store.list_turns, thread_id)
+            if self._watches:
+                await self._do(self._watched, store, thread_id)
 
     async def _edit(self, store: ThreadStore) -> None:
         await self._patch(store, _ROOT, name=" new name ", memory_mode="enabled")
@@ -152,6 +157,15 @@ class _Script:
 
     async def _history(self, store: ThreadStore, thread_id: str) -> list[RolloutItem]:
         return list((await store.load_history(thread_id)).items)
+
+    async def _watched(self, store: ThreadStore, thread_id: str) -> list[RolloutItem | DamagedLine]:
+        """What a follower sees who stops where the history ends."""
+        history = await store.load_history(thread_id)
+        found: list[RolloutItem | DamagedLine] = []
+        async with aclosing(store.watch_thread(thread_id)) as entries:
+            while len(found) < len(history.items) + len(history.damage):
+                found.append(await anext(entries))
+        return found
 
     async def _do(self, verb: Callable[..., Awaitable[Any]], *args: Any) -> None:
         try:

@@ -21,6 +21,7 @@ __all__ = ["ThreadStoreTests"]
 
 
 class ThreadStoreTests(
+    FollowingTests,  # pytest begins with the last one; a broken store makes these wait
     LifecycleTests,
     AppendTests,
     LineTests,
@@ -39,6 +40,5 @@ class ThreadStoreTests(
     SharingTests,
     ConcurrencyTests,
     CapabilityTests,
-    FollowingTests,
 ):
     """The whole contract of a thread store. Subclass it as ``Test…`` and override ``harness``."""

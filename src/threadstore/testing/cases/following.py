@@ -20,7 +20,7 @@ from threadstore.testing.seeds import empty_thread, record_thread
 
 __all__ = ["FollowingTests"]
 
-_PATIENCE = 60.0
+_PATIENCE = 30.0
 """Seconds after which an entry does not come any more."""
 
 Entries = list[RolloutItem | DamagedLine]
