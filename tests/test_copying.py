@@ -317,3 +317,71 @@ async def _forks(store: ThreadStore, mode: Any) -> tuple[str, str, str]:
     for thread_id in chain:
         await store.shutdown_thread(thread_id)
     return chain[0], chain[1], chain[2]
+
+
+async def test_a_copied_file_has_the_time_of_its_thread(tmp_path: Path) -> None:
+    """Codex fills a new database with the times of the files."""
+    clock = ManualClock()
+    async with open_store("memory:", clock=clock) as source:
+        thread_id = await record(source, clock)
+        async with open_store(f"local:{tmp_path}") as destination:
+            await copy(source, destination)
+            there = await destination.read_thread(thread_id)
+        assert there.rollout_path is not None
+        path = Path(there.rollout_path)
+        assert path.stat().st_mtime == there.updated_at.timestamp()
+        stamp = there.created_at.astimezone().strftime("%Y-%m-%dT%H-%M-%S")
+        assert path.name == f"rollout-{stamp}-{thread_id}.jsonl"
+
+
+async def test_an_unfinished_last_line_is_no_line_while_somebody_writes_it(tmp_path: Path) -> None:
+    async with open_store(f"local:{tmp_path / 'one'}") as source:
+        thread = await source.create_thread(NewThread(cwd="/repo"))
+        await source.append_items(thread.id, [items.agent_message("x")])
+        assert thread.rollout_path is not None
+        whole = Path(thread.rollout_path).read_bytes()
+        torn = b'{"timestamp":"2026-01-01T00:00:00Z","ty'
+        async with open_store("memory:") as destination:
+            with open(thread.rollout_path, "ab") as other:
+                other.write(torn)
+                other.flush()
+                async with open_store(f"local:{tmp_path / 'one'}") as reader:
+                    done = await copy(reader, destination)
+                    assert await raw(destination, thread.id) == whole
+            await source.shutdown_thread(thread.id)
+            done = await copy(source, destination)
+            assert (done[thread.id].result, done[thread.id].lines) == ("extended", 1)
+            assert await raw(destination, thread.id) == whole + torn + b"\n"
+
+
+async def test_a_memory_mode_that_the_log_denies_is_edited_once(tmp_path: Path) -> None:
+    """The one case in which a copy in a home has a line of its own."""
+    clock = ManualClock()
+    async with open_store("memory:", clock=clock) as source:
+        thread_id = await record(source, clock, memory_mode="disabled")
+        patch = ThreadMetadataPatch(memory_mode="enabled")
+        await source.update_thread_metadata(thread_id, patch, origin=EXPLICIT)
+        async with open_store(f"local:{tmp_path}") as destination:
+            await copy(source, destination)
+            assert (await destination.read_thread(thread_id)).memory_mode == "enabled"
+            lines = await raw(destination, thread_id)
+            assert lines.startswith(await raw(source, thread_id))
+            again = await copy(source, destination)
+            assert again[thread_id].result == "unchanged"
+            assert await raw(destination, thread_id) == lines
+
+
+async def test_a_header_has_to_say_what_a_copied_fork_stands_on(tmp_path: Path) -> None:
+    async with open_store("memory:") as source:
+        base, fork, _ = await _forks(source, "paginated")
+        async with open_store(f"local:{tmp_path}") as destination:
+            await copy(source, destination, base)
+            new = NewThread(
+                cwd="/repo",
+                id=fork,
+                history_mode="paginated",
+                history_base=await source.history_base(fork),
+            )
+            await destination.create_thread(new)
+            with pytest.raises(InvalidRequest):
+                await destination.append_lines(fork, [b"{}"])

@@ -217,6 +217,12 @@ class Recorder:
                 raise unavailable(error, f"cannot sync {self.path}") from error
             self._synced = writes
 
+    def set_time(self, moment: float) -> None:
+        """Date the file back to *moment* (seconds since 1970). Never fails."""
+        with self._guard, contextlib.suppress(OSError):
+            if self._descriptor >= 0:
+                os.utime(self._descriptor, (moment, moment))
+
     def close(self) -> None:
         """Close the file; does not release the lock. Twice is once; never fails."""
         with self._guard:

@@ -268,6 +268,7 @@ class LocalThreadStore(ThreadStore):
     async def _release(self, writer: LiveWriter) -> None:
         if self._writers.find(writer.thread.id) is writer:
             try:
+                writer.date_back()
                 if writer.materialised:  # before others may write the thread
                     with self._sync.following():
                         await in_worker(lambda: self._sync.settle(writer.thread))
