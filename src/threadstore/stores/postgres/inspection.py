@@ -19,7 +19,8 @@ from threadstore.stores.postgres.statements import statement
 __all__ = ["Inspection"]
 
 _SETTINGS: Final = statement("inspection", "settings")
-_ROWS: Final = statement("inspection", "rows")
+_THREADS: Final = statement("inspection", "threads")
+_HEADS: Final = statement("inspection", "heads")
 _BASES: Final = statement("inspection", "bases")
 _UPDATE: Final = statement("threads", "update")
 _PAGE: Final = 500
@@ -46,9 +47,13 @@ class _Row(msgspec.Struct, frozen=True):
     copies: tuple[Any, ...]
 
     @classmethod
-    def of(cls, row: Row) -> _Row:
-        names = cls.__struct_fields__[:-1]
-        return cls(**dict(zip(names, row, strict=False)), copies=row[len(names) :])
+    def of(cls, thread_id: str, thread: Row | None, head: Row | None) -> _Row:
+        _, record, version, *copies = thread or (None,) * (3 + len(_COPIES))
+        _, position, base, base_position, holder, expired = head or (None,) * 6
+        return cls(
+            *(thread_id, record, version, position, base, base_position, holder, expired),
+            copies=tuple(copies),
+        )
 
 
 class Inspection:
@@ -74,15 +79,31 @@ class Inspection:
                 yield finding
 
     async def _rows(self) -> AsyncIterator[_Row]:
+        """Every thread or log, in the order of ids; joined here, since shards cannot."""
         after = _FIRST_ID
         while True:
-            values = {"tenant": self._database.tenant, "after": after, "limit": _PAGE}
-            rows = await self._database.rows(_ROWS, values)
-            for row in rows:
-                yield _Row.of(row)
-            if len(rows) < _PAGE:
+            heads = await self._page(_HEADS, after)
+            threads = await self._page(_THREADS, after)
+            if heads.keys() != threads.keys():  # what came or went meanwhile is not wrong
+                again = await self._page(_HEADS, after)
+                heads = {
+                    **{each: head for each, head in again.items() if each in threads},
+                    **{
+                        each: head
+                        for each, head in heads.items()
+                        if each in threads or each in again
+                    },
+                }
+            ids = sorted(threads.keys() | heads.keys())[:_PAGE]
+            for thread_id in ids:
+                yield _Row.of(thread_id, threads.get(thread_id), heads.get(thread_id))
+            if len(ids) < _PAGE:
                 return
-            after = rows[-1][0]
+            after = ids[-1]
+
+    async def _page(self, query: bytes, after: str) -> dict[str, Row]:
+        values = {"tenant": self._database.tenant, "after": after, "limit": _PAGE}
+        return {row[0]: row for row in await self._database.rows(query, values)}
 
     async def _of_row(self, row: _Row) -> AsyncIterator[Finding]:
         def finding(code: str, severity: Any, reason: str, **more: Any) -> Finding:

@@ -20,6 +20,7 @@ _CREATE: Final = statement("threads", "create")
 _UPDATE: Final = statement("threads", "update")
 _CHILDREN: Final = statement("threads", "children")
 _LOCK_FAMILY: Final = statement("threads", "lock_family")
+_LOCK_ONE: Final = statement("threads", "lock_one")
 _READ_FAMILY: Final = statement("threads", "read_family")
 _FORKS: Final = statement("threads", "forks")
 _DELETES: Final = tuple(
@@ -107,12 +108,12 @@ class Threads:
         """
 
         async def locked(connection: Connection) -> None:
-            values = self._values(threads=list(ids))
-            for thread_id, holder in await _rows(connection, _LOCK_FAMILY, values):
+            for thread_id, holder in await self._lock(connection, ids):
                 if unused and holder is not None:
                     raise Conflict(
                         f"thread is live: {thread_id}", holder=holder, hint="shut it down first"
                     )
+            values = self._values(threads=list(ids))
             found: dict[str, tuple[StoredThread, int]] = {}
             for record, version in await _rows(connection, _READ_FAMILY, values):
                 thread = decode_record(record)
@@ -141,6 +142,17 @@ class Threads:
             )
         for query in _DELETES:
             await connection.execute(query, values)
+
+    async def _lock(
+        self, connection: Connection, ids: Collection[str]
+    ) -> list[tuple[str, str | None]]:
+        """Lock logs, always in the same order; each one's id and holder."""
+        if self._database.batch_threads:
+            return await _rows(connection, _LOCK_FAMILY, self._values(threads=list(ids)))
+        locked: list[tuple[str, str | None]] = []
+        for thread_id in sorted(ids):  # a sharded engine locks rows of one shard at a time
+            locked += await _rows(connection, _LOCK_ONE, self._values(thread=thread_id))
+        return locked
 
     async def _read(self, thread_id: str) -> tuple[StoredThread, int] | None:
         rows = await self._database.rows(_READ, self._values(thread=thread_id))

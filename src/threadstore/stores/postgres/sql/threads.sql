@@ -44,6 +44,12 @@ WHERE tenant = %(tenant)s AND thread_id = ANY(%(threads)s::uuid[])
 ORDER BY thread_id
 FOR UPDATE
 
+-- name: lock_one
+SELECT thread_id::text, CASE WHEN expires_at > now() THEN holder END
+FROM threadstore.thread_logs
+WHERE tenant = %(tenant)s AND thread_id = %(thread)s
+FOR UPDATE
+
 -- name: read_family
 SELECT record, version FROM threadstore.threads
 WHERE tenant = %(tenant)s AND thread_id = ANY(%(threads)s::uuid[])
