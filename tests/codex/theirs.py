@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec.structs import replace
@@ -28,6 +29,8 @@ SORT_KEYS = {
     "updated_at": SortKey.UPDATED,
     "recency_at": SortKey.RECENCY,
 }
+NO_HISTORY = re.compile("not loaded|no rollout found|missing source rollout")
+"""How releases say that a thread has only a row."""
 Order = tuple[bool, str, bool]
 """Archived, sort key, descending."""
 
@@ -86,10 +89,12 @@ def listed(server: AppServer, **params: Any) -> list[Json]:
 def _ask_about(server: AppServer, thread_id: str, answers: Answers) -> None:
     try:
         thread = server.call("thread/read", threadId=thread_id)["thread"]
-    except RpcError:
-        return  # it has no history
+        read = server.call("thread/read", threadId=thread_id, includeTurns=True)
+    except RpcError as error:
+        if not NO_HISTORY.search(error.message):
+            raise
+        return
     answers.threads[thread_id] = {**thread, "turns": []}
-    read = server.call("thread/read", threadId=thread_id, includeTurns=True)
     answers.turns[thread_id] = read["thread"]["turns"]
     full = {"threadId": thread_id, "sortDirection": "asc"}
     pages = pages_of(server, "thread/turns/list", itemsView="full", **full)
@@ -267,6 +272,12 @@ def _name_like_message(found: Difference, ours: Answers, theirs: Answers) -> boo
     return found.where == "list.name" and bool(same)
 
 
+def _fork_preview(found: Difference, ours: Answers, theirs: Answers) -> bool:
+    source = ours.threads.get(ours.threads[found.thread_id]["forkedFromId"] or "", {})
+    same = source.get("preview") == found.ours
+    return found.where == "thread.preview" and found.theirs == "" and same
+
+
 KNOWN = (
     Known("thread/list field by field", "its list leaves out forkedFromId, parentThreadId, "
           "threadSource, originator and sessionId, which its read has", _brief_list),
@@ -281,6 +292,8 @@ KNOWN = (
     Known("credentials in the remote's URL", "it tells the password, we never do", _password),
     Known("named as the first message", "its list has no such name, its read and we do",
           _name_like_message),
+    Known("forks", "a fork without a turn of its own has no preview and is in no list, ours has its"
+          " source's", _fork_preview),
 )  # fmt: skip
 """What Codex gets wrong about its own threads, or does not say; ours is right."""
 
