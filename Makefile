@@ -31,7 +31,7 @@ test-codex: $(READY)  ## the tests against real Codex binaries (installed from n
 	$(BIN)/python -m pytest -m codex tests/codex
 
 test-cluster: $(READY)  ## PostgreSQL with two standbys, a lost primary, pgbouncer if it is installed
-	$(BIN)/python -m pytest -m cluster tests/cluster
+	$(BIN)/python -m pytest -n 2 -m cluster tests/cluster
 
 compatibility: $(READY)  ## run these, for RELEASES="0.133.0 ..." if given, and write docs/compatibility.md
 	RECORD=1 $(BIN)/python -m pytest -m codex tests/codex

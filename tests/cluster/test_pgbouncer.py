@@ -50,9 +50,15 @@ def _behind(pooler: Pooler, harness: PostgresHarness, **settings: Any) -> Postgr
     return harness
 
 
+@pytest.fixture(scope="module")
+def database(server: PostgresServer) -> str:
+    return server.new_database()
+
+
 @pytest.fixture
-def pooled(server: PostgresServer, pooler: Pooler) -> Iterator[PostgresHarness]:
-    harness = _behind(pooler, PostgresHarness(server), transaction_pooling=True)
+def pooled(server: PostgresServer, pooler: Pooler, database: str) -> Iterator[PostgresHarness]:
+    harness = PostgresHarness(server, database=database)
+    _behind(pooler, harness, transaction_pooling=True)
     yield harness
     harness.close()
 

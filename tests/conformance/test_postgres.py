@@ -17,3 +17,23 @@ class TestPostgresStore(ThreadStoreTests):
         harness = PostgresHarness(postgres_server)
         yield harness
         harness.close()
+
+
+@pytest.fixture(scope="module")
+def database(postgres_server: PostgresServer) -> Iterator[str]:
+    database = postgres_server.new_database()
+    yield database
+    postgres_server.drop_database(database)
+
+
+class TestPostgresStoreAsOnShards(ThreadStoreTests):
+    """As behind a pooler and on a sharded engine: the tenant said in each transaction, nothing
+    prepared, statements for one thread at a time. One database for all tests saves a minute."""
+
+    @pytest.fixture
+    def harness(self, postgres_server: PostgresServer, database: str) -> Iterator[StoreHarness]:
+        harness = PostgresHarness(
+            postgres_server, database=database, transaction_pooling=True, batch_threads=False
+        )
+        yield harness
+        harness.close()

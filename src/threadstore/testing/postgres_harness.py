@@ -20,17 +20,29 @@ __all__ = ["PostgresHarness"]
 
 
 class PostgresHarness(StoreHarness):
-    """Stores of one tenant in a fresh database of *server*; :meth:`close` drops it."""
+    """Stores of one tenant in a fresh database of *server*, which :meth:`close` drops; or in
+    *database*, which it empties."""
 
-    def __init__(self, server: PostgresServer, **options: Any) -> None:
+    def __init__(
+        self, server: PostgresServer, *, database: str | None = None, **options: Any
+    ) -> None:
         super().__init__()
         self._server = server
-        self.database = server.new_database()
+        self._mine = database is None
+        self.database = database or server.new_database()
         self.config = PostgresStoreConfig(dsn=server.dsn(self.database), **options)
 
     def close(self) -> None:
-        """Drop the database."""
-        self._server.drop_database(self.database)
+        """Drop the database, or empty it."""
+        if self._mine:
+            self._server.drop_database(self.database)
+            return
+        self.look(
+            "WITH threads AS (DELETE FROM threadstore.threads),"
+            " logs AS (DELETE FROM threadstore.thread_logs),"
+            " items AS (DELETE FROM threadstore.thread_items)"
+            " DELETE FROM threadstore.thread_receipts RETURNING 1"
+        )
 
     @property
     def capabilities(self) -> Capabilities:

@@ -23,6 +23,8 @@ _APPEND: Final = statement("logs", "append")
 _APPEND_KEYED: Final = statement("logs", "append_keyed")
 _APPEND_MANY: Final = statement("logs", "append_many")
 _HEAD: Final = statement("logs", "head")
+_RECEIPT: Final = statement("logs", "receipt")
+_KEEP_RECEIPT: Final = statement("logs", "keep_receipt")
 
 
 class Written(Enum):
@@ -168,9 +170,24 @@ class Appender:
         query = _APPEND
         if append.key is not None:
             query, values["key"] = _APPEND_KEYED, append.key
-        if (await connection.execute(query, values)).rowcount:
+        if append.key is not None and not self._together:
+            done = await self._execute_in_steps(connection, values)
+        else:
+            done = bool((await connection.execute(query, values)).rowcount)
+        if done:
             return Written.NOW
         return Written.BEFORE if await self._is_head(connection, append) else Written.NOT
+
+    async def _execute_in_steps(self, connection: Connection, values: dict[str, Any]) -> bool:
+        """A keyed append without the one statement that changes three tables: sharded engines may
+        refuse it."""
+        async with connection.transaction():
+            if await (await connection.execute(_RECEIPT, values)).fetchone() is not None:
+                return False
+            if not (await connection.execute(_APPEND, values)).rowcount:
+                return False
+            await connection.execute(_KEEP_RECEIPT, values)
+            return True
 
     async def _is_head(self, connection: Connection, append: Append) -> bool:
         """Whether the append is the last one of its log."""

@@ -109,6 +109,10 @@ SELECT thread_id::text FROM moved
 SELECT position FROM threadstore.thread_receipts
 WHERE tenant = %(tenant)s AND thread_id = %(thread)s AND idempotency_key = %(key)s
 
+-- name: keep_receipt
+INSERT INTO threadstore.thread_receipts (tenant, thread_id, idempotency_key, position)
+VALUES (%(tenant)s, %(thread)s, %(key)s, %(end)s)
+
 -- name: acquire
 -- Whoever takes the lease over fences the former writer off with a new epoch.
 UPDATE threadstore.thread_logs
