@@ -207,6 +207,14 @@ def test_a_full_disk_under_the_output_is_told(command: Command, cli: Run, home: 
     assert exported.err == "threadstore: No space left on device\n"
 
 
+def test_the_home_that_codex_home_links_to_is_named_as_codex_names_it(
+    home: Home, cli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "link").symlink_to(home.path)
+    monkeypatch.setenv("CODEX_HOME", str(tmp_path / "link"))
+    assert cli("show", home.plain, "--json").json["path"].startswith(f"{home.path.resolve()}/")
+
+
 def test_closed_streams_are_no_trouble(home: Home) -> None:
     line = f"{sys.executable} -m threadstore list <&- >&- 2>&-"
     env = {**os.environ, "CODEX_HOME": str(home.path)}

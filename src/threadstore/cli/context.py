@@ -60,10 +60,11 @@ def _local_options(home: str) -> dict[str, Any]:
 
 def full_url(url: str) -> str:
     """As the library takes it, but ``~`` is expanded, and where the path is missing the home is the
-    one that Codex would use."""
+    one that Codex would use. It follows symbolic links in ``CODEX_HOME`` only (0.131 to 0.163)."""
     scheme, colon, rest = url.partition(":")
     if not colon or scheme != "local" or rest.startswith("//"):
         return url
     path, mark, options = rest.partition("?")
-    path = path or os.environ.get("CODEX_HOME") or "~/.codex"
+    named = os.environ.get("CODEX_HOME")
+    path = path or (os.path.realpath(named) if named else "~/.codex")
     return f"local:{os.path.abspath(os.path.expanduser(path))}{mark}{options}"

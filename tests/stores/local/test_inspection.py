@@ -311,6 +311,14 @@ def test_a_stale_path_is_corrected(home: Doctor) -> None:
     assert home.inspect() == []
 
 
+def test_a_path_through_a_link_to_the_home_is_not_stale(home: Doctor, tmp_path: Path) -> None:
+    thread_id = home.thread()
+    home.add_row(thread_id)
+    os.symlink(home.home.home, link := f"{tmp_path}/link")
+    home.sql("UPDATE threads SET rollout_path = replace(rollout_path, ?, ?)", home.home.home, link)
+    assert home.inspect() == []
+
+
 def test_a_stale_archive_mark_is_corrected(home: Doctor) -> None:
     thread_id = home.thread()
     home.add_row(thread_id)

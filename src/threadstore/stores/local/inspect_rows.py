@@ -199,7 +199,7 @@ def _inspect_place(state: StateDb, row: StateRow, thread: StoredThread, report: 
             fix="correct the row",
             repair=lambda: state.set_archived([change]),
         )
-    elif row.rollout_path != path:
+    elif not _same_place(row.rollout_path, path):
         report.add(
             "warning",
             "stale_path",
@@ -209,6 +209,13 @@ def _inspect_place(state: StateDb, row: StateRow, thread: StoredThread, report: 
             fix="correct the row",
             repair=lambda: state.set_rollout_path(row.id, old=row.rollout_path, new=path),
         )
+
+
+def _same_place(one: str, other: str) -> bool:
+    """Whether two paths mean one file: a home may be reached through a symbolic link. Codex 0.131
+    to 0.163 write the link's target for a home that ``CODEX_HOME`` names, the link for the default
+    one, and read either."""
+    return one == other or os.path.realpath(one) == os.path.realpath(other)
 
 
 def _invisible(state: StateDb, thread: StoredThread, report: Report) -> None:
