@@ -156,7 +156,9 @@ class Database:
         """
         deadline = None
         pause = _FIRST_PAUSE
+        tries = 0
         while True:
+            tries += 1
             try:
                 return await self._once(work, deadline)
             except (psycopg.Error, PoolTimeout, PoolClosed, TimeoutError, OSError) as error:
@@ -166,7 +168,8 @@ class Database:
                 if not self._passes(error) or time.monotonic() + pause > deadline:
                     raise await self._why(error) from error
             await asyncio.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
+            if tries > self._config.pool_size:  # until then it may be one dead connection each
+                pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def confirm(self) -> None:
         """Wait until everything that can be seen by now is as safe as an acknowledged commit.
