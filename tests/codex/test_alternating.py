@@ -208,11 +208,10 @@ async def test_an_older_release_on_paginated_threads_loses_nothing(
     assert (before.name, before.memory_mode) == ("Paginated", "disabled")
     assert told(await our_turns(home, made)) == [BY_CODEX]
     row = "paginated: made and edited by 0.169.0, listed by this release"
-    if "paginated" in release.modes:
+    if "paginated" in release.modes or listed:  # 0.144 reads them and makes none yet
         assert after == before
         assert differences({made: facts(protocol_thread(before))}, listed) == []
         cells.works("together", row)
     else:
-        assert listed == {}
         assert after.memory_mode == "enabled"
         cells.differs("together", row, FORGETS_MODE)
