@@ -171,6 +171,21 @@ async def test_an_append_of_which_nobody_knows_is_not_written_twice(
         assert receipt.position == position + 2
 
 
+async def test_an_edit_that_failed_is_not_made_by_the_next_write(
+    open_with: OpenStore, harness: PostgresHarness
+) -> None:
+    async with open_with() as store:
+        thread = await store.create_thread(NewThread(cwd=""))
+        await asyncio.to_thread(_run, harness, "ALTER TABLE threadstore.threads RENAME TO away")
+        with pytest.raises(StoreUnavailable):
+            await store.update_thread_metadata(
+                thread.id, ThreadMetadataPatch(name="failed"), origin=MetadataOrigin.EXPLICIT
+            )
+        await asyncio.to_thread(_run, harness, "ALTER TABLE threadstore.away RENAME TO threads")
+        await store.append_items(thread.id, [items.agent_message("x")])
+        assert (await store.read_thread(thread.id)).name is None
+
+
 async def test_deadlocks_and_serialization_failures_are_tried_again(
     open_with: OpenStore, harness: PostgresHarness
 ) -> None:
@@ -190,6 +205,12 @@ async def test_deadlocks_and_serialization_failures_are_tried_again(
             ),
         )
         assert {t.name for t in (await store.list_threads()).items} == {"19"}
+
+
+def _run(harness: PostgresHarness, query: str) -> None:
+    """As the owner of the tables."""
+    with psycopg.connect(harness.config.dsn, autocommit=True) as connection:
+        connection.execute(query.encode())
 
 
 async def _lock_backwards(harness: PostgresHarness, ids: list[str]) -> None:

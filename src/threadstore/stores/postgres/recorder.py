@@ -124,9 +124,14 @@ class Recorder:
         """Give the thread its first line, and *thread* as its metadata, if it has no history."""
         if writer.unsure:
             await self._look_again(writer)
-        if writer.draft is not None:
-            writer.thread = thread or writer.thread
+        if writer.draft is None:
+            return
+        before, writer.thread = writer.thread, thread or writer.thread
+        try:
             await self._write(writer, writer.encode([writer.header()], self._clock), None)
+        except BaseException:
+            writer.thread = before  # a change that failed is not made later
+            raise
 
     async def _write(
         self, writer: LiveWriter, lines: list[bytes], key: str | None, *, ordinal: int | None = None
