@@ -166,6 +166,7 @@ async def test_a_thread_that_an_older_release_writes_is_left_alone(
             with pytest.raises(Conflict) as error:
                 await calls[verb](thread_id)
             assert error.value.holder is not None
+            assert error.value.holder in str(error.value)  # what the command line shows
             assert content(harness) == before
         await calls[verb](thread_id)
 

@@ -1,4 +1,4 @@
-"""Codex's file locks, taken as Codex 0.169 takes them (first seen in 0.150.1).
+"""Codex's file locks, taken as Codex 0.169 takes them (0.146 is the first that does).
 
 The right to write a thread is a ``flock`` on ``thread-writer-locks/<thread id>.lock``. That file
 goes when the lock is given back, so taking and giving back happen under a short ``flock`` on
@@ -108,7 +108,7 @@ def writer_holder(home: Home, thread_id: str) -> str | None:
 def open_by_other_process(path: str) -> str | None:
     """Another process that has *path* open for writing, as far as the system shows it.
 
-    Codex before 0.150 takes no writer lock; this is the only sign of it. ``None`` if none is seen.
+    Codex before 0.146 takes no writer lock; this is the only sign of it. ``None`` if none is seen.
     """
     with contextlib.suppress(OSError):
         wanted = os.stat(path)
@@ -124,7 +124,9 @@ def check_unused(thread_id: str, path: str) -> None:
     holder = open_by_other_process(path)
     if holder is not None:
         raise Conflict(
-            f"thread {thread_id} has an active writer", holder=holder, hint="close it there first"
+            f"thread {thread_id} has an active writer: {holder}",
+            holder=holder,
+            hint="close the thread there, or wait until it is closed",
         )
 
 

@@ -97,7 +97,7 @@ class Home(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def lock_folder(self) -> str:
-        """Folder of the writer locks (Codex 0.150 and later)."""
+        """Folder of the writer locks (Codex 0.146 and later)."""
         return f"{self.home}/thread-writer-locks"
 
     @property
