@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import traceback
 from typing import TYPE_CHECKING
 
 import pytest
 
-from threadstore.errors import InvalidRequest, StoreUnavailable, Unsupported
+from threadstore.errors import InvalidRequest, StoreUnavailable
 from threadstore.factory import open_store
 from threadstore.metadata import NewThread
 from threadstore.testing import ManualClock
@@ -132,11 +133,30 @@ def test_an_unknown_option_lists_the_known_ones() -> None:
     assert "default_model_provider" in str(caught.value.hint)
 
 
-def test_a_remote_store_is_named_as_one_to_come() -> None:
-    with pytest.raises(Unsupported) as caught:
-        open_store("postgresql://localhost/threads")
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgre://ada:secret@host/db",
+        "postgresql+psycopg://ada:secret@host/db",
+        "postgresql://ada:s%ecret@host/db",
+        "postgresql://ada:se cret@host/db",
+        "postgresql://ada:word@secret@host/db",
+        "postgresql://ada:secret@[::1/db",
+        "postgresql://ada@host/db?password=secret%zz",
+        "postgresql://ada:secret@host/db?secret",
+        "postgresql://ada:secret@host/db?nonsense=1",
+    ],
+)
+def test_a_password_in_a_url_is_never_shown(url: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        open_store(url)
+    trace = "".join(traceback.format_exception(caught.value))
+    assert "ecret" not in f"{trace} {caught.value.hint}"
 
-    assert caught.value.hint
+
+def test_an_option_of_a_database_that_nobody_knows_is_named() -> None:
+    with pytest.raises(InvalidRequest, match="nonsense"):
+        open_store("postgresql://host/threads?nonsense=1")
 
 
 def test_a_memory_store_loads_no_database_driver() -> None:

@@ -45,6 +45,8 @@ def open_store(url: str, *, clock: Clock | None = None, **options: Any) -> Threa
         return _local(url, rest, clock, options)
     if colon and scheme in ("postgresql", "postgres"):
         return _postgres(url, clock, options)
+    if "@" in url:  # there may be a password in it
+        url = f"{scheme}:…"
     raise InvalidRequest(f"unknown store URL: {url!r}", hint=f"known URLs: {_SCHEMES}")
 
 

@@ -4,6 +4,7 @@ translation of every error of the driver."""
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -17,9 +18,9 @@ from psycopg.types.numeric import Int8BinaryDumper
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from threadstore.config import PostgresStoreConfig
-from threadstore.errors import StoreUnavailable, ThreadStoreError
+from threadstore.errors import InvalidRequest, StoreUnavailable, ThreadStoreError
 
-__all__ = ["Connection", "Database", "Row", "conninfo_of", "unavailable"]
+__all__ = ["Connection", "Database", "Overtaken", "Row", "conninfo_of", "unavailable"]
 
 T = TypeVar("T")
 Row: TypeAlias = tuple[Any, ...]
@@ -53,6 +54,9 @@ _KEEPALIVE: Final = {
 _SYNC_WAIT: Final = "SyncRepWaitForLSN"
 _CONFIRM: Final = b"SELECT pg_logical_emit_message(true, 'threadstore', '')"
 """Changes nothing, but its commit waits until a standby has all that was committed before."""
+_URL_FORM: Final = "its form is postgresql://user@host/database?option=value"
+_UNKNOWN_OPTION: Final = re.compile(r'invalid (?:URI query parameter:|connection option) "(\w+)"')
+_ESCAPE: Final = "in a password write @ as %40, / as %2F, % as %25, a blank as %20"
 _NO_SCHEMA: Final = (
     psycopg.errors.UndefinedTable,
     psycopg.errors.UndefinedColumn,
@@ -67,6 +71,10 @@ class _RawJson(Loader):
         return bytes(data)
 
 
+class Overtaken(psycopg.errors.SerializationFailure):
+    """What was read has been changed by somebody else before it was written: try again."""
+
+
 class _NotReplicated(psycopg.OperationalError):
     """A commit stands on this server, but whether a standby has it is not known."""
 
@@ -77,6 +85,7 @@ class Database:
     def __init__(self, config: PostgresStoreConfig) -> None:
         self.tenant = config.tenant
         self._config = config
+        self._conninfo = conninfo_of(config)
         self._pool: AsyncConnectionPool[Connection] | None = None
         self._unreachable = False
 
@@ -94,7 +103,7 @@ class Database:
         async with await self.connect() as connection:
             await self._check_pooler(connection)
         pool = AsyncConnectionPool(
-            conninfo_of(config),
+            self._conninfo,
             kwargs={
                 "autocommit": True,
                 "prepare_threshold": None if config.transaction_pooling else 5,
@@ -182,7 +191,7 @@ class Database:
     async def connect(self) -> Connection:
         """A connection of its own, outside of the pool; the caller closes it."""
         try:
-            return await psycopg.AsyncConnection.connect(conninfo_of(self._config), autocommit=True)
+            return await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True)
         except psycopg.Error as error:
             raise unavailable(error, "cannot connect to PostgreSQL") from error
 
@@ -274,6 +283,9 @@ class Database:
 
     async def _configure(self, connection: Connection) -> None:
         self._unreachable = False
+        # What an administrator's default may be: a family that is locked and then looked at again
+        # has to be seen as it is by then.
+        await connection.set_isolation_level(psycopg.IsolationLevel.READ_COMMITTED)
         connection.adapters.register_loader("json", _RawJson)
         # One size for all whole numbers, or each statement would be prepared once for each size.
         connection.adapters.register_dumper(int, Int8BinaryDumper)
@@ -289,8 +301,23 @@ class Database:
 
 
 def conninfo_of(config: PostgresStoreConfig) -> str:
-    """The connection string for the driver; names this program where the URL does not."""
-    said = psycopg.conninfo.conninfo_to_dict(config.dsn)
+    """The connection string for the driver; names this program where the URL does not.
+
+    Raises :class:`InvalidRequest` for one that makes no sense. What libpq says of it is not shown:
+    it would quote the password, or what it took for the host.
+    """
+    try:
+        said = psycopg.conninfo.conninfo_to_dict(config.dsn)
+    except (psycopg.Error, UnicodeError) as error:
+        unknown = _UNKNOWN_OPTION.search(str(error))
+        raise InvalidRequest(
+            f"unknown option in the URL of the database: {unknown[1]}"
+            if unknown
+            else "the URL of the database cannot be understood",
+            hint=f"{_URL_FORM}; {_ESCAPE}",
+        ) from None
+    if "@" in str(said.get("host", "")):
+        raise InvalidRequest("the URL of the database has more than one @", hint=_ESCAPE)
     ours = {"application_name": "threadstore", **_KEEPALIVE, **said}
     ours["connect_timeout"] = max(2, round(config.connect_timeout))
     return psycopg.conninfo.make_conninfo("", **ours)
