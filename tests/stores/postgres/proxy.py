@@ -18,12 +18,16 @@ class Proxy:
         self._server: asyncio.Server | None = None
         self._lines: set[asyncio.StreamWriter] = set()
         self._pumps: set[asyncio.Task[None]] = set()
+        self._pass = 0
         self._swallow = 0
         self.cuts = 0
+        self.shut = False
+        """Whether new connections are refused."""
 
-    def cut_at_next_answer(self, times: int = 1) -> None:
-        """The next answer of the server never arrives, and the connection is gone."""
-        self._swallow = times
+    def cut_at_next_answer(self, times: int = 1, *, after: int = 0) -> None:
+        """The next answer of the server, or the one *after* so many, never arrives, and the
+        connection is gone."""
+        self._swallow, self._pass = times, after
 
     async def __aenter__(self) -> Self:
         path = str(self.folder / SOCKET)
@@ -38,6 +42,9 @@ class Proxy:
         await asyncio.gather(*self._pumps, return_exceptions=True)
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.shut:
+            writer.close()
+            return
         there_reader, there_writer = await asyncio.open_unix_connection(str(self._target / SOCKET))
         pair = (writer, there_writer)
         self._lines.update(pair)
@@ -59,7 +66,9 @@ class Proxy:
     ) -> None:
         try:
             while data := await source.read(1 << 16):
-                if answers and self._swallow:
+                if answers and self._swallow and self._pass:
+                    self._pass -= 1
+                elif answers and self._swallow:
                     self._swallow -= 1
                     self.cuts += 1
                     break

@@ -23,6 +23,7 @@ _APPEND: Final = statement("logs", "append")
 _APPEND_KEYED: Final = statement("logs", "append_keyed")
 _APPEND_MANY: Final = statement("logs", "append_many")
 _HEAD: Final = statement("logs", "head")
+_LINES: Final = statement("logs", "lines")
 _RECEIPT: Final = statement("logs", "receipt")
 _KEEP_RECEIPT: Final = statement("logs", "keep_receipt")
 
@@ -50,6 +51,7 @@ class Append:
         "size",
         "start",
         "thread",
+        "tries",
     )
 
     def __init__(
@@ -71,6 +73,7 @@ class Append:
         self.batch = secrets.randbits(62)
         """By which it is recognised if the answer to its commit is lost."""
         self.size = sum(map(len, lines))
+        self.tries = 0
         self.done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
     @property
@@ -95,7 +98,7 @@ class Appender:
         if len(self._flights) < (_FLIGHTS if self._together else 8 * _FLIGHTS):
             flight = asyncio.get_running_loop().create_task(self._fly())
             self._flights.add(flight)
-            flight.add_done_callback(self._flights.discard)
+            flight.add_done_callback(self._landed)
         try:
             return await asyncio.shield(append.done)
         except asyncio.CancelledError:
@@ -123,6 +126,13 @@ class Appender:
                 for append in batch:
                     append.done.set_result(append.thread in written)
 
+    def _landed(self, flight: asyncio.Task[None]) -> None:
+        self._flights.discard(flight)
+        if not self._flights:  # cancelled, as at the end of the loop: nobody takes the rest along
+            for append in self._waiting:
+                append.done.cancel()
+            self._waiting.clear()
+
     def _take(self) -> list[Append]:
         """What goes next: one append, or as many keyless ones as fit."""
         waiting = self._waiting
@@ -146,10 +156,12 @@ class Appender:
         values = self._values_of_many(batch)
 
         async def write(connection: Connection) -> set[str]:
+            for append in batch:
+                append.tries += 1
             cursor = await connection.execute(_APPEND_MANY, values)
             written = {row[0] for row in await cursor.fetchall()}
             for append in batch:
-                if append.thread not in written and await self._is_head(connection, append):
+                if append.thread not in written and await self._stands(connection, append):
                     written.add(append.thread)
             return written
 
@@ -167,6 +179,7 @@ class Appender:
             "batch": append.batch,
             "lines": append.lines,
         }
+        append.tries += 1
         query = _APPEND
         if append.key is not None:
             query, values["key"] = _APPEND_KEYED, append.key
@@ -176,7 +189,7 @@ class Appender:
             done = bool((await connection.execute(query, values)).rowcount)
         if done:
             return Written.NOW
-        return Written.BEFORE if await self._is_head(connection, append) else Written.NOT
+        return Written.BEFORE if await self._stands(connection, append) else Written.NOT
 
     async def _execute_in_steps(self, connection: Connection, values: dict[str, Any]) -> bool:
         """A keyed append without the one statement that changes three tables: sharded engines may
@@ -189,11 +202,22 @@ class Appender:
             await connection.execute(_KEEP_RECEIPT, values)
             return True
 
-    async def _is_head(self, connection: Connection, append: Append) -> bool:
-        """Whether the append is the last one of its log."""
+    async def _stands(self, connection: Connection, append: Append) -> bool:
+        """Whether an earlier try has written it, although its answer was lost."""
+        if append.tries == 1:
+            return False
         values = {**self._common(), "thread": append.thread}
         head = await (await connection.execute(_HEAD, values)).fetchone()
-        return head is not None and head[4] == append.batch
+        if head is None or head[0] < append.end:
+            return False
+        if head[4] == append.batch:
+            return True
+        if head[5] == append.epoch:  # nobody else has written since
+            return False
+        # Somebody has taken the thread over and written behind it.
+        values |= {"after": append.start, "until": append.end, "limit": len(append.lines)}
+        rows = await (await connection.execute(_LINES, values, binary=True)).fetchall()
+        return [line for _, line in rows] == append.lines
 
     def _common(self) -> dict[str, Any]:
         return {"tenant": self._database.tenant, "expiry": self._expiry}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -148,6 +149,7 @@ class Recorder:
             next_ordinal=ordinal,
             key=None if key is None else _key(key),
         )
+        began = time.monotonic()
         try:
             if writer.draft is not None:
                 written = await self._create(writer, writer.thread, append)
@@ -159,6 +161,7 @@ class Recorder:
         if not written:
             return await self._refused(writer, key)
         writer.advance(len(lines), ordinal)
+        writer.renewed = began
         self._tell(writer.thread.id)
         return AppendReceipt(position=writer.position)
 
@@ -170,6 +173,12 @@ class Recorder:
         head = await self._logs.head(writer.thread.id)
         if head is None:
             raise ThreadNotFound(writer.thread.id)
+        if head.epoch == writer.epoch:  # an append that was given up has arrived after all
+            start, writer.unsure = writer.position, True
+            raise Conflict(
+                f"thread {writer.thread.id} is at position {head.position}, not {start}",
+                hint="an earlier append was written after all: read the history and decide again",
+            )
         raise _held(writer.thread.id, head)
 
     async def _receipt(self, writer: LiveWriter, key: str | None) -> AppendReceipt | None:
@@ -181,6 +190,12 @@ class Recorder:
             return None
         await self._database.confirm()  # its first answer may have been lost with a standby
         return AppendReceipt(position=rows[0][0])
+
+    async def is_draft(self, writer: LiveWriter) -> bool:
+        """Whether the thread has no history; looks if nobody knows. The caller holds its turn."""
+        if writer.draft is not None and writer.unsure:
+            await self._look_again(writer)
+        return writer.draft is not None
 
     async def _look_again(self, writer: LiveWriter) -> None:
         """Find out where the log stands after an append of which nobody knows how it ended."""

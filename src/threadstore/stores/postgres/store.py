@@ -284,7 +284,7 @@ class PostgresThreadStore(ThreadStore):
 
         async with self._writers.locks.of(thread_id):
             writer = self._writers.find(thread_id)
-            if writer is not None and writer.draft is not None:
+            if writer is not None and await self._recorder.is_draft(writer):
                 return await self._update_draft(writer, patch, explicit=explicit)
             return await self._threads.change(thread_id, apply)
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 from threadstore.errors import Conflict, StoreUnavailable, ThreadNotFound
 from threadstore.metadata import StoredThread
 from threadstore.queries import ThreadPage, ThreadQuery, thread_cursor
-from threadstore.stores.postgres.database import Connection, Database
+from threadstore.stores.postgres.database import Connection, Database, Overtaken
 from threadstore.stores.postgres.records import columns, decode_record
 from threadstore.stores.postgres.statements import statement
 from threadstore.stores.postgres.thread_query import select
@@ -123,12 +123,11 @@ class Threads:
         await self._database.transaction(locked)
 
     async def replace(self, connection: Connection, thread: StoredThread, version: int) -> None:
-        """Write a thread that :meth:`with_family` has read, if nobody has changed it since."""
+        """Write a thread that :meth:`with_family` has read. If somebody else has changed it since,
+        the transaction is done again."""
         values = self._values(**columns(thread), version=version)
         if not (await connection.execute(_UPDATE, values)).rowcount:
-            raise Conflict(
-                f"somebody else has just changed thread {thread.id}", hint="try again in a moment"
-            )
+            raise Overtaken(f"others keep changing thread {thread.id}")
 
     async def delete(self, connection: Connection, ids: Collection[str]) -> None:
         """Delete threads that :meth:`with_family` has locked. :class:`Conflict` if a fork outside

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import secrets
 import socket
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Final
@@ -27,6 +29,8 @@ _RENEW: Final = statement("logs", "renew")
 _RENEW_ONE: Final = statement("logs", "renew_one")
 _FORGET: Final = statement("logs", "forget")
 _RELEASE: Final = statement("logs", "release")
+_STREAMS: Final = 2
+"""Leases renewed at once where each needs a statement of its own."""
 
 
 def holder_name() -> str:
@@ -61,6 +65,8 @@ class LiveWriter:
         self.receipts: dict[str, AppendReceipt] = {}
         self.unsure = False
         """Whether an append failed of which nobody knows if it was committed."""
+        self.renewed = -math.inf
+        """When the last append that renewed the lease began (of the monotonic clock)."""
 
     def encode(self, items: Sequence[RolloutItem], clock: Clock) -> list[bytes]:
         """The lines of *items*, after the header where the thread still needs one."""
@@ -146,8 +152,7 @@ class Writers:
             return
         del self._live[writer.thread.id]
         with suppress(StoreUnavailable):
-            query = _FORGET if writer.draft is not None and not writer.unsure else _RELEASE
-            await self._database.change(query, self._lease_of(writer))
+            await self._give_back(writer)
 
     async def close(self) -> None:
         """Give everything back."""
@@ -156,19 +161,38 @@ class Writers:
             heart.cancel()
             with suppress(asyncio.CancelledError):
                 await heart
-        for writer in self.all():
-            await self.release(writer)
+        writers = self.all()
+        self._live.clear()
+        with suppress(StoreUnavailable):  # without a server the others would wait in vain as well
+            for writer in writers:
+                await self._give_back(writer)
+
+    async def _give_back(self, writer: LiveWriter) -> None:
+        lease = self._lease_of(writer)
+        if writer.draft is not None and await self._database.change(_FORGET, lease):
+            return
+        await self._database.change(_RELEASE, lease)
 
     async def _beat(self) -> None:
         while True:
             await asyncio.sleep(self._config.heartbeat)
             with suppress(StoreUnavailable):  # appends check the lease for themselves
-                await self._renew(self.all())
+                await self._renew(self._idle())
+
+    def _idle(self) -> list[LiveWriter]:
+        """The writers whose leases no append has just renewed."""
+        since = time.monotonic() - self._config.heartbeat / 2
+        return [writer for writer in self.all() if writer.renewed < since]
+
+    async def _renew_each(self, writers: list[LiveWriter]) -> None:
+        with suppress(StoreUnavailable):
+            for writer in writers:
+                await self._database.change(_RENEW_ONE, self._lease_of(writer))
 
     async def _renew(self, writers: list[LiveWriter]) -> None:
         if not self._config.batch_threads:
-            for writer in writers:
-                await self._database.change(_RENEW_ONE, self._lease_of(writer))
+            parts = (writers[start::_STREAMS] for start in range(_STREAMS))
+            await asyncio.gather(*map(self._renew_each, parts))
         elif writers:
             values = {
                 "tenant": self._database.tenant,

@@ -30,7 +30,7 @@ SET position = excluded.position,
     holder = excluded.holder,
     expires_at = excluded.expires_at
 WHERE log.position = log.base_position
-    AND (log.holder = excluded.holder OR log.expires_at <= now())
+    AND (log.holder IS NULL OR log.holder = excluded.holder OR log.expires_at <= now())
 RETURNING epoch
 
 -- name: forget
@@ -125,10 +125,20 @@ WHERE tenant = %(tenant)s AND thread_id = %(thread)s
 RETURNING epoch, position, next_ordinal
 
 -- name: renew
+-- Passes over what is just being written: to wait for it could be a deadlock with an append to many
+-- threads, and an append renews the lease as well.
+WITH free AS (
+    SELECT log.thread_id
+    FROM threadstore.thread_logs AS log
+    JOIN unnest(%(threads)b::text[]::uuid[], %(epochs)b::bigint[]) AS mine (thread_id, epoch)
+        ON log.thread_id = mine.thread_id AND log.epoch = mine.epoch
+    WHERE log.tenant = %(tenant)s
+    FOR UPDATE OF log SKIP LOCKED
+)
 UPDATE threadstore.thread_logs AS log
 SET expires_at = now() + make_interval(secs => %(expiry)s)
-FROM unnest(%(threads)b::text[]::uuid[], %(epochs)b::bigint[]) AS mine (thread_id, epoch)
-WHERE log.tenant = %(tenant)s AND log.thread_id = mine.thread_id AND log.epoch = mine.epoch
+FROM free
+WHERE log.tenant = %(tenant)s AND log.thread_id = free.thread_id
 
 -- name: renew_one
 UPDATE threadstore.thread_logs
