@@ -139,10 +139,12 @@ class CodexHammer:
     def _archive(self) -> None:
         thread_id = self._any()
         if thread_id is not None:
-            with self.ledger.change(thread_id, "archived", "yes"):
-                self._server.call("thread/archive", threadId=thread_id)
+            # Codex lets go of a thread before it archives it: somebody else may be quicker, and
+            # then it is neither archived nor loaded.
             if thread_id in self._loaded:
                 self._loaded.remove(thread_id)
+            with self.ledger.change(thread_id, "archived", "yes"):
+                self._server.call("thread/archive", threadId=thread_id)
 
     def _unarchive(self) -> None:
         thread_id = self._any(archived=True)
