@@ -35,6 +35,7 @@ from threadstore.stores.local.paths import (
     sync_folder,
     unavailable,
 )
+from threadstore.stores.local.side_databases import without_threads
 from threadstore.stores.local.state_db import ArchiveChange, StateDb
 
 __all__ = ["Archiver", "move_back"]
@@ -105,7 +106,7 @@ class Archiver:
                 )
 
     def delete(self, threads: Sequence[StoredThread]) -> None:
-        """Remove their files, rows, names and index entries.
+        """Remove their files, rows, names and index entries, also from Codex's other databases.
 
         A failure on the way brings all of them back. Raises StoreUnavailable also if all of it is
         done but for a file that stepped aside and cannot be removed.
@@ -114,9 +115,11 @@ class Archiver:
         with self._locked(threads) as files:
             doomed = [form for owned in files.values() for file in owned for form in forms(file)]
             aside = [_Move(path, path + ASIDE) for path in doomed]
-            with _moved(aside), self._row_transaction() as state:
+            with _moved(aside), self._row_transaction() as state, contextlib.ExitStack() as others:
                 if state is not None:
                     state.delete(ids)
+                    patience = state.busy_timeout
+                    others.enter_context(without_threads(self._home, ids, busy_timeout=patience))
                 name_index.remove(self._home, ids)
             failed = _remove_aside(aside)
         with self._following(), self._index.transaction():

@@ -82,6 +82,11 @@ class StateDb:
         return self._file.writable
 
     @property
+    def busy_timeout(self) -> float:
+        """Seconds to wait for a locked database."""
+        return self._file.busy_timeout
+
+    @property
     def locked(self) -> bool:
         """Whether another program keeps it from being opened: that goes away, and with it any
         change that was made past the database."""
