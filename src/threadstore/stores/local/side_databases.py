@@ -44,7 +44,7 @@ def without_threads(
             if os.access(path, os.R_OK | os.W_OK):
                 with contextlib.suppress(DatabaseDamaged):
                     database = Database(path, busy_timeout=busy_timeout)
-                    stack.callback(database.close)
+                    stack.callback(database.close, tidy=False)
                     _remove(stack, database, tables, keys)
         yield
 
