@@ -72,6 +72,11 @@ class InvalidRequest(ThreadStoreError, ValueError):
 
     code = "invalid_request"
 
+    @classmethod
+    def archived(cls, thread_id: str, *, hint: str = "unarchive it first") -> InvalidRequest:
+        """The error of verbs that need an active thread."""
+        return cls(f"thread is archived: {thread_id}", hint=hint)
+
 
 class Conflict(ThreadStoreError, RuntimeError):
     """Another writer, another position or another thread stands in the way.
@@ -84,6 +89,41 @@ class Conflict(ThreadStoreError, RuntimeError):
     def __init__(self, message: str, *, holder: str | None = None, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.holder = holder
+
+    @classmethod
+    def exists(cls, thread_id: str) -> Conflict:
+        """The error of ``create_thread`` for an id that is in use."""
+        return cls(
+            f"thread already exists: {thread_id}",
+            hint="resume it, or leave the id out to get a new one",
+        )
+
+    @classmethod
+    def live_here(cls, thread_id: str, *, hint: str | None = None) -> Conflict:
+        """The error of opening a writer of which this store object has one."""
+        return cls(f"thread is live here already: {thread_id}", holder="this store", hint=hint)
+
+    @classmethod
+    def live(cls, thread_id: str, *, holder: str = "this store") -> Conflict:
+        """The error of verbs that need a thread without a writer."""
+        return cls(f"thread is live: {thread_id}", holder=holder, hint="shut it down first")
+
+    @classmethod
+    def moved_on(cls, thread_id: str, position: int, expected: int) -> Conflict:
+        """The error of an append that expected the log to be somewhere else."""
+        return cls(
+            f"thread {thread_id} is at position {position}, not {expected}",
+            hint="read what was appended meanwhile and decide again",
+        )
+
+    @classmethod
+    def stood_on(cls, thread_id: str, fork_id: str) -> Conflict:
+        """The error of ``delete_thread`` for a thread that a fork outside its family refers to."""
+        return cls(
+            f"cannot delete thread {thread_id}: fork {fork_id} stands on it",
+            holder=fork_id,
+            hint="delete the fork first",
+        )
 
 
 class Unsupported(ThreadStoreError, NotImplementedError):
@@ -102,6 +142,11 @@ class StoreUnavailable(ThreadStoreError, OSError):
     """The store cannot do its work right now: disk full, no permission, database gone, closed."""
 
     code = "store_unavailable"
+
+    @classmethod
+    def not_open(cls) -> StoreUnavailable:
+        """The error of every verb before the store is opened and after it is closed."""
+        return cls("the store is not open", hint="use it within `async with`")
 
 
 class CorruptHistory(ThreadStoreError, ValueError):

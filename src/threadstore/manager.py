@@ -93,7 +93,7 @@ class ThreadManager:
         async with self._turn(thread_id):
             self._check_open()
             if thread_id in self._handles():
-                raise Conflict(f"thread exists already: {thread_id}")
+                raise Conflict.exists(thread_id)
             if ephemeral:
                 return await self._load(EphemeralThread(self._unstored(new), inherited))
             return await self._load(
@@ -144,7 +144,7 @@ class ThreadManager:
         async with self._turn(new_id):
             self._check_open()
             if new_id in self._handles():
-                raise Conflict(f"thread exists already: {new_id}")
+                raise Conflict.exists(new_id)
             fork = await fork_thread(
                 self._store,
                 thread_id,

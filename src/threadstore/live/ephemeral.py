@@ -82,8 +82,8 @@ class EphemeralThread:
             raise ThreadNotFound.not_live(self.id)
         if idempotency_key is not None and idempotency_key in self._receipts:
             return self._receipts[idempotency_key]
-        if expected_position not in (None, self.position):
-            raise Conflict(f"thread {self.id} is at {self.position}, not {expected_position}")
+        if expected_position is not None and expected_position != self.position:
+            raise Conflict.moved_on(self.id, self.position, expected_position)
         self._items += items if verbatim else self._kept(items)
         receipt = AppendReceipt(position=self.position)
         if idempotency_key is not None:

@@ -109,10 +109,7 @@ class MemoryThreadStore(ThreadStore):
         check_class(new, NewThread)
         thread_id = parse_thread_id(new.id) if new.id is not None else new_thread_id()
         if thread_id in self._writers or thread_id in self._logs:
-            raise Conflict(
-                f"thread already exists: {thread_id}",
-                hint="resume it, or leave the id out to get a new one",
-            )
+            raise Conflict.exists(thread_id)
         base = new.history_base
         if base is not None:
             base = self._check_base(base)
@@ -128,10 +125,10 @@ class MemoryThreadStore(ThreadStore):
     async def resume_thread(self, thread_id: str) -> StoredThread:
         thread_id = self._parse(thread_id)
         if thread_id in self._writers:
-            raise Conflict(f"thread is live here already: {thread_id}", holder="this store")
+            raise Conflict.live_here(thread_id)
         log = self._stored(thread_id)
         if log.thread.archived:
-            raise InvalidRequest(f"thread is archived: {thread_id}", hint="unarchive it first")
+            raise InvalidRequest.archived(thread_id)
         self._writers[thread_id] = _Writer(log)
         return log.thread
 
@@ -255,9 +252,7 @@ class MemoryThreadStore(ThreadStore):
         if patch.is_empty():
             return log.thread
         if log.thread.archived and explicit and not include_archived:
-            raise InvalidRequest(
-                f"thread is archived: {thread_id}", hint="unarchive it, or say include_archived"
-            )
+            raise InvalidRequest.archived(thread_id, hint="unarchive it, or say include_archived")
         if explicit and thread_id in self._writers:
             self._materialise(thread_id, self._writers[thread_id])
         if not explicit:
@@ -288,11 +283,7 @@ class MemoryThreadStore(ThreadStore):
         self._check_not_live(family)
         for log in self._known():
             if log.base and log.base.thread_id in family and log.thread.id not in family:
-                raise Conflict(
-                    f"cannot delete thread {log.base.thread_id}: fork {log.thread.id} stands on it",
-                    holder=log.thread.id,
-                    hint="delete the fork first",
-                )
+                raise Conflict.stood_on(log.base.thread_id, log.thread.id)
         for member in family:
             del self._logs[member]
             self._signals.ring(member)
@@ -302,7 +293,7 @@ class MemoryThreadStore(ThreadStore):
 
     def _check_open(self) -> None:
         if not self._opened:
-            raise StoreUnavailable("the store is not open", hint="use it within `async with`")
+            raise StoreUnavailable.not_open()
 
     def _now(self) -> dt.datetime:
         return from_ms(to_ms(self._clock.now()))
@@ -423,9 +414,7 @@ class MemoryThreadStore(ThreadStore):
     def _check_not_live(self, family: Sequence[str]) -> None:
         for member in family:
             if member in self._writers:
-                raise Conflict(
-                    f"thread is live: {member}", holder="this store", hint="shut it down first"
-                )
+                raise Conflict.live(member)
 
     def _mark(
         self,
@@ -452,10 +441,7 @@ class MemoryThreadStore(ThreadStore):
 
 def _check_position(log: _Log, expected: int | None) -> None:
     if expected is not None and expected != log.position:
-        raise Conflict(
-            f"thread {log.thread.id} is at position {log.position}, not {expected}",
-            hint="read what was appended meanwhile and decide again",
-        )
+        raise Conflict.moved_on(log.thread.id, log.position, expected)
 
 
 def _line(item: RolloutItem, stamp: str, ordinal: int | None) -> bytes:

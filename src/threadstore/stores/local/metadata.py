@@ -70,9 +70,8 @@ class MetadataWriter:
             if patch.is_empty():
                 return thread
             if thread.archived and not include_archived:
-                raise InvalidRequest(
-                    f"thread is archived: {thread_id}",
-                    hint="unarchive it, or say include_archived",
+                raise InvalidRequest.archived(
+                    thread_id, hint="unarchive it, or say include_archived"
                 )
             return await in_worker(lambda: self._explicit(writer, thread, patch))
 

@@ -153,10 +153,7 @@ class LocalThreadStore(ThreadStore):
         # The source stays where it is until it is known that a thread stands on it.
         async with self._writers.locks.all_of({thread_id, source_id or thread_id}):
             if thread_id in self._writers or (new.id is not None and await self._find(thread_id)):
-                raise Conflict(
-                    f"thread already exists: {thread_id}",
-                    hint="resume it, or leave the id out to get a new one",
-                )
+                raise Conflict.exists(thread_id)
             source = await self._find(source_id) if source_id else None
             base = await in_worker(lambda: base_of_new(new, source, self._find_rollout))
             return self._writers.create(new, self._new_thread(thread_id, new), base).thread
@@ -177,7 +174,7 @@ class LocalThreadStore(ThreadStore):
         thread_id = self._parse(thread_id)
         async with self._writers.locks.of(thread_id):
             if thread_id in self._writers:
-                raise Conflict(f"thread is live here already: {thread_id}", holder="this store")
+                raise Conflict.live_here(thread_id)
             if await self._find(thread_id) is None:
                 raise ThreadNotFound(thread_id)
             resume = self._writers.resume
@@ -193,7 +190,7 @@ class LocalThreadStore(ThreadStore):
         if thread is None or thread.rollout_path is None:
             raise ThreadNotFound(thread_id)
         if thread.archived:
-            raise InvalidRequest(f"thread is archived: {thread_id}", hint="unarchive it first")
+            raise InvalidRequest.archived(thread_id)
         check_unused(thread_id, thread.rollout_path)
         lineage = lineage_of(thread_id, thread.rollout_path, self._find_rollout)
         return thread, lineage.inherited
@@ -475,7 +472,7 @@ class LocalThreadStore(ThreadStore):
 
     def _check_open(self) -> None:
         if not self._opened:
-            raise StoreUnavailable("the store is not open", hint="use it within `async with`")
+            raise StoreUnavailable.not_open()
 
     def _parse(self, thread_id: str) -> str:
         self._check_open()

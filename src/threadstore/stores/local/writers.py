@@ -167,9 +167,7 @@ class Writers:
         """Conflict if one of them is live here."""
         for thread_id in thread_ids:
             if thread_id in self._live:
-                raise Conflict(
-                    f"thread is live: {thread_id}", holder="this store", hint="shut it down first"
-                )
+                raise Conflict.live(thread_id)
 
     def unwritten_bases(self) -> list[tuple[str, str]]:
         """Threads that no file tells of yet, each with the id of the rollout that it stands on."""

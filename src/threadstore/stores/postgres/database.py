@@ -198,7 +198,7 @@ class Database:
     async def _once(self, work: Callable[[Connection], Awaitable[T]], deadline: float | None) -> T:
         """*deadline*: of the tries, if this is not the first one."""
         if self._pool is None:
-            raise StoreUnavailable("the store is not open", hint="use it within `async with`")
+            raise StoreUnavailable.not_open()
         wait = self._config.pool_timeout
         if deadline is not None:
             wait = min(wait, max(_CONNECT_PAUSE, deadline - time.monotonic()))

@@ -65,10 +65,7 @@ class Recorder:
         )
         rows = await self._database.rows(_RESERVE, values)
         if not rows:
-            raise Conflict(
-                f"thread already exists: {thread_id}",
-                hint="resume it, or leave the id out to get a new one",
-            )
+            raise Conflict.exists(thread_id)
         epoch: int = rows[0][0]
         return epoch
 
@@ -103,7 +100,7 @@ class Recorder:
         if expected_position is not None and expected_position != writer.position:
             earlier = await self._receipt(writer, key)
             if earlier is None:
-                raise _elsewhere(writer, expected_position)
+                raise Conflict.moved_on(writer.thread.id, writer.position, expected_position)
             return earlier
         receipt = await self._write(writer, lines, key)
         if key is not None:
@@ -117,7 +114,7 @@ class Recorder:
         if writer.unsure:
             await self._look_again(writer)
         if expected_position is not None and expected_position != writer.position:
-            raise _elsewhere(writer, expected_position)
+            raise Conflict.moved_on(writer.thread.id, writer.position, expected_position)
         ordinal = None if writer.next_ordinal is None else ordinal_after(lines)
         return await self._write(writer, list(lines), None, ordinal=ordinal)
 
@@ -231,13 +228,6 @@ class Recorder:
 
     def _values(self, **values: Any) -> dict[str, Any]:
         return {"tenant": self._database.tenant, "expiry": self._expiry, **values}
-
-
-def _elsewhere(writer: LiveWriter, expected_position: int) -> Conflict:
-    return Conflict(
-        f"thread {writer.thread.id} is at position {writer.position}, not {expected_position}",
-        hint="read what was appended meanwhile and decide again",
-    )
 
 
 def _key(key: str) -> bytes:

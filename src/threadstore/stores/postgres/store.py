@@ -100,10 +100,8 @@ class PostgresThreadStore(ThreadStore):
         turn = self._writers.locks.of(thread_id)
         async with turn:
             if self._writers.find(thread_id) is not None:
-                raise Conflict(
-                    f"thread is live here already: {thread_id}",
-                    holder="this store",
-                    hint="append to it, or leave the id out to get a new one",
+                raise Conflict.live_here(
+                    thread_id, hint="append to it, or leave the id out to get a new one"
                 )
             base = new.history_base
             if base is not None:
@@ -139,7 +137,7 @@ class PostgresThreadStore(ThreadStore):
         turn = self._writers.locks.of(thread_id)
         async with turn:
             if self._writers.find(thread_id) is not None:
-                raise Conflict(f"thread is live here already: {thread_id}", holder="this store")
+                raise Conflict.live_here(thread_id)
             thread = _check_active(await self._stored(thread_id))
             epoch, position, next_ordinal = await self._recorder.acquire(thread_id)
             writer = LiveWriter(
@@ -276,9 +274,8 @@ class PostgresThreadStore(ThreadStore):
 
         def apply(thread: StoredThread) -> StoredThread:
             if thread.archived and explicit and not include_archived and not patch.is_empty():
-                raise InvalidRequest(
-                    f"thread is archived: {thread_id}",
-                    hint="unarchive it, or say include_archived",
+                raise InvalidRequest.archived(
+                    thread_id, hint="unarchive it, or say include_archived"
                 )
             return patch.apply(thread)
 
@@ -382,7 +379,7 @@ class PostgresThreadStore(ThreadStore):
 
     def _check_open(self) -> None:
         if not self._opened:
-            raise StoreUnavailable("the store is not open", hint="use it within `async with`")
+            raise StoreUnavailable.not_open()
 
     def _now(self) -> dt.datetime:
         return from_ms(to_ms(self._clock.now()))
@@ -416,5 +413,5 @@ class PostgresThreadStore(ThreadStore):
 
 def _check_active(thread: StoredThread) -> StoredThread:
     if thread.archived:
-        raise InvalidRequest(f"thread is archived: {thread.id}", hint="unarchive it first")
+        raise InvalidRequest.archived(thread.id)
     return thread

@@ -110,9 +110,7 @@ class Threads:
         async def locked(connection: Connection) -> None:
             for thread_id, holder in await self._lock(connection, ids):
                 if unused and holder is not None:
-                    raise Conflict(
-                        f"thread is live: {thread_id}", holder=holder, hint="shut it down first"
-                    )
+                    raise Conflict.live(thread_id, holder=holder)
             values = self._values(threads=list(ids))
             found: dict[str, tuple[StoredThread, int]] = {}
             for record, version in await _rows(connection, _READ_FAMILY, values):
@@ -134,11 +132,7 @@ class Threads:
         of them stands on one."""
         values = self._values(threads=list(ids))
         for base, fork in await _rows(connection, _FORKS, values):
-            raise Conflict(
-                f"cannot delete thread {base}: fork {fork} stands on it",
-                holder=fork,
-                hint="delete the fork first",
-            )
+            raise Conflict.stood_on(base, fork)
         for query in _DELETES:
             await connection.execute(query, values)
 

@@ -136,9 +136,7 @@ class Writers:
         """Conflict if one of them is live here."""
         for thread_id in thread_ids:
             if thread_id in self._live:
-                raise Conflict(
-                    f"thread is live: {thread_id}", holder="this store", hint="shut it down first"
-                )
+                raise Conflict.live(thread_id)
 
     def add(self, writer: LiveWriter) -> None:
         """Take a writer in, and keep its lease from now on."""
