@@ -296,7 +296,7 @@ def _calls() -> list[Json]:
         {**agents, "tool": "wait", "status": "completed", "receiver_thread_ids": [OTHER],
          "agents_states": states},
         {"type": "SubAgentActivity", "kind": "started", "agent_thread_id": OTHER,
-         "agent_path": "/root/h"},
+         "agent_path": "/root"},
     ]  # fmt: skip
 
 

@@ -61,7 +61,7 @@ def completed(item: RolloutItem) -> dict[str, Any]:
 CHANGES = {"/repo/a.txt": {"type": "add", "content": "hi\n"}}
 CALL = {"server": "s", "tool": "t", "arguments": {"a": 1}}
 DURATION = {"secs": 0, "nanos": 1}
-AGENT = {"agent_thread_id": THREAD, "agent_path": "/root/a"}
+AGENT = {"agent_thread_id": THREAD, "agent_path": "/main/ada"}
 
 FORMS = {
     "user": (
