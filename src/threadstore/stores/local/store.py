@@ -207,7 +207,7 @@ class LocalThreadStore(ThreadStore):
         if idempotency_key is not None or expected_position is not None:
             check_append(idempotency_key, expected_position)
         async with writer.turn:
-            self._check_still_live(writer)
+            self._writers.check_still_live(writer)
             if idempotency_key is not None and idempotency_key in writer.receipts:
                 return writer.receipts[idempotency_key]
             first = not writer.materialised
@@ -225,7 +225,7 @@ class LocalThreadStore(ThreadStore):
         writer = self._writer(thread_id)
         check_lines(lines, expected_position)
         async with writer.turn:
-            self._check_still_live(writer)
+            self._writers.check_still_live(writer)
             first = not writer.materialised
             receipt = await in_worker(lambda: writer.append_lines(lines, expected_position))
             if first and writer.materialised:
@@ -235,7 +235,7 @@ class LocalThreadStore(ThreadStore):
     async def persist_thread(self, thread_id: str) -> None:
         writer = self._writer(thread_id)
         async with writer.turn:
-            self._check_still_live(writer)
+            self._writers.check_still_live(writer)
             if not writer.materialised:
                 writer.recorder.materialise()
                 await self._metadata.attach_waiting(writer)
@@ -244,7 +244,7 @@ class LocalThreadStore(ThreadStore):
     async def flush_thread(self, thread_id: str) -> None:
         writer = self._writer(thread_id)
         async with writer.turn:
-            self._check_still_live(writer)
+            self._writers.check_still_live(writer)
             await in_worker(writer.recorder.sync)
 
     async def shutdown_thread(self, thread_id: str) -> None:
@@ -481,10 +481,6 @@ class LocalThreadStore(ThreadStore):
     def _writer(self, thread_id: str) -> LiveWriter:
         # The id is looked up as it stands first: parsing it would cost as much as writing.
         return self._writers.find(thread_id) or self._writers.get(self._parse(thread_id))
-
-    def _check_still_live(self, writer: LiveWriter) -> None:
-        if self._writers.find(writer.thread.id) is not writer:
-            raise ThreadNotFound.not_live(writer.thread.id)
 
     async def _thread(self, thread_id: str) -> StoredThread | None:
         """A thread, live ones without history included."""

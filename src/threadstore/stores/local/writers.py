@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
 from threadstore.clock import Clock, rfc3339_ms
-from threadstore.errors import Conflict, InvalidRequest, StoreUnavailable, ThreadNotFound
+from threadstore.errors import InvalidRequest, StoreUnavailable, ThreadNotFound
 from threadstore.history.header import is_header_of, read_header, session_meta_item
 from threadstore.history.items import RolloutItem, encode_lines, ordinal_after
 from threadstore.metadata import NewThread, StoredThread, ThreadMetadataPatch
 from threadstore.store import AppendReceipt
+from threadstore.stores.live_writers import LiveWriters
 from threadstore.stores.local.lineage import Base
 from threadstore.stores.local.locks import WriterLock, open_by_other_process, writer_holder
 from threadstore.stores.local.paths import Home
 from threadstore.stores.local.recorder import Recorder
-from threadstore.stores.thread_locks import ThreadLocks
 
 __all__ = ["LiveWriter", "Writers", "in_worker"]
 
@@ -125,31 +125,13 @@ class LiveWriter:
             self.recorder.set_time(self.thread.updated_at.timestamp())
 
 
-class Writers:
+class Writers(LiveWriters[LiveWriter]):
     """The live threads of a store object."""
 
     def __init__(self, home: Home, clock: Clock) -> None:
+        super().__init__()
         self._home = home
         self._clock = clock
-        self._live: dict[str, LiveWriter] = {}
-        self.locks = ThreadLocks()
-
-    def __contains__(self, thread_id: str) -> bool:
-        return thread_id in self._live
-
-    def find(self, thread_id: str) -> LiveWriter | None:
-        """The writer of a live thread."""
-        try:
-            return self._live.get(thread_id)
-        except TypeError:  # no id at all
-            return None
-
-    def get(self, thread_id: str) -> LiveWriter:
-        """The writer; ThreadNotFound ("not live") without one."""
-        writer = self._live.get(thread_id)
-        if writer is None:
-            raise ThreadNotFound.not_live(thread_id)
-        return writer
 
     def ids(self) -> list[str]:
         """Every live thread."""
@@ -162,12 +144,6 @@ class Writers:
             for writer in self._live.values()
             if writer.thread.parent_thread_id == thread_id
         ]
-
-    def check_none_live(self, thread_ids: Iterable[str]) -> None:
-        """Conflict if one of them is live here."""
-        for thread_id in thread_ids:
-            if thread_id in self._live:
-                raise Conflict.live(thread_id)
 
     def unwritten_bases(self) -> list[tuple[str, str]]:
         """Threads that no file tells of yet, each with the id of the rollout that it stands on."""

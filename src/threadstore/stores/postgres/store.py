@@ -163,7 +163,7 @@ class PostgresThreadStore(ThreadStore):
         writer = self._writer(thread_id)
         check_append(idempotency_key, expected_position)
         async with writer.turn:
-            self._check_still_live(writer)
+            self._writers.check_still_live(writer)
             return await self._recorder.append(writer, items, idempotency_key, expected_position)
 
     async def append_lines(
@@ -172,19 +172,19 @@ class PostgresThreadStore(ThreadStore):
         writer = self._writer(thread_id)
         check_lines(lines, expected_position)
         async with writer.turn:
-            self._check_still_live(writer)
+            self._writers.check_still_live(writer)
             return await self._recorder.append_lines(writer, lines, expected_position)
 
     async def persist_thread(self, thread_id: str) -> None:
         writer = self._writer(thread_id)
         async with writer.turn:
-            self._check_still_live(writer)
+            self._writers.check_still_live(writer)
             await self._recorder.materialise(writer)
 
     async def flush_thread(self, thread_id: str) -> None:
         writer = self._writer(thread_id)  # what was committed is as durable as the server makes it
         async with writer.turn:
-            self._check_still_live(writer)
+            self._writers.check_still_live(writer)
 
     async def shutdown_thread(self, thread_id: str) -> None:
         await self.discard_thread(thread_id)
@@ -390,10 +390,6 @@ class PostgresThreadStore(ThreadStore):
 
     def _writer(self, thread_id: str) -> LiveWriter:
         return self._writers.find(thread_id) or self._writers.get(self._parse(thread_id))
-
-    def _check_still_live(self, writer: LiveWriter) -> None:
-        if self._writers.find(writer.thread.id) is not writer:
-            raise ThreadNotFound.not_live(writer.thread.id)
 
     async def _stored(self, thread_id: str) -> StoredThread:
         thread = await self._threads.find(thread_id)

@@ -8,20 +8,20 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
 from threadstore.clock import Clock, rfc3339_ms
 from threadstore.config import PostgresStoreConfig
-from threadstore.errors import Conflict, StoreUnavailable, ThreadNotFound
+from threadstore.errors import StoreUnavailable
 from threadstore.history.header import SegmentBase, is_header_of, session_meta_item
 from threadstore.history.items import RolloutItem, encode_lines
 from threadstore.metadata import NewThread, StoredThread
 from threadstore.store import AppendReceipt
+from threadstore.stores.live_writers import LiveWriters
 from threadstore.stores.postgres.database import Database
 from threadstore.stores.postgres.statements import statement
-from threadstore.stores.thread_locks import ThreadLocks
 
 __all__ = ["LiveWriter", "Writers", "holder_name"]
 
@@ -99,44 +99,19 @@ class LiveWriter:
         self.next_ordinal = next_ordinal
 
 
-class Writers:
+class Writers(LiveWriters[LiveWriter]):
     """The live threads of a store object."""
 
     def __init__(self, database: Database, config: PostgresStoreConfig) -> None:
+        super().__init__()
         self.holder = holder_name()
-        self.locks = ThreadLocks()
         self._database = database
         self._config = config
-        self._live: dict[str, LiveWriter] = {}
         self._heart: asyncio.Task[None] | None = None
-
-    def find(self, thread_id: str) -> LiveWriter | None:
-        """The writer of a live thread."""
-        try:
-            return self._live.get(thread_id)
-        except TypeError:  # no id at all
-            return None
-
-    def get(self, thread_id: str) -> LiveWriter:
-        """The writer; ThreadNotFound ("not live") without one."""
-        writer = self._live.get(thread_id)
-        if writer is None:
-            raise ThreadNotFound.not_live(thread_id)
-        return writer
-
-    def all(self) -> list[LiveWriter]:
-        """Every live writer."""
-        return list(self._live.values())
 
     def drafts(self) -> list[StoredThread]:
         """The live threads without history."""
         return [writer.thread for writer in self._live.values() if writer.draft is not None]
-
-    def check_none_live(self, thread_ids: Iterable[str]) -> None:
-        """Conflict if one of them is live here."""
-        for thread_id in thread_ids:
-            if thread_id in self._live:
-                raise Conflict.live(thread_id)
 
     def add(self, writer: LiveWriter) -> None:
         """Take a writer in, and keep its lease from now on."""
