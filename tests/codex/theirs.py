@@ -255,6 +255,12 @@ def _read_created(found: Difference, ours: Answers, theirs: Answers) -> bool:
     return bool(found.ours == listed_at == found.theirs - 1)
 
 
+def _read_cwd(found: Difference, ours: Answers, theirs: Answers) -> bool:
+    if found.where != "thread.cwd":
+        return False
+    return bool(found.ours == _in_lists(theirs, found.thread_id).get("cwd") != found.theirs)
+
+
 def _in_lists(theirs: Answers, thread_id: str) -> Json:
     listed_threads = (thread for threads in theirs.lists.values() for thread in threads)
     return next((thread for thread in listed_threads if thread["id"] == thread_id), {})
@@ -285,6 +291,8 @@ KNOWN = (
           "thread, its list tells the right one", _read_updated),
     Known("thread/read field by field", "it tells a createdAt up to a second after its list's, "
           "ours is the list's", _read_created),
+    Known("thread/read field by field", "it tells the directory of the start, its list that of the "
+          "latest settings, as we do", _read_cwd),
     Known("sub-agent tree", "a sub-agent has its own id for a session, not its parent's",
           _sub_agent_session),
     Known("thread/read field by field", "it does not tell every threadSource that it has",
