@@ -13,6 +13,7 @@ from typing import Final, Protocol
 __all__ = [
     "Clock",
     "SystemClock",
+    "floor_ms",
     "from_ms",
     "parse_timestamp",
     "rfc3339_ms",
@@ -56,6 +57,11 @@ def to_ms(moment: dt.datetime) -> int:
 def from_ms(ms: int) -> dt.datetime:
     """The aware UTC datetime of *ms* milliseconds since the epoch."""
     return _EPOCH + _MILLISECOND * ms
+
+
+def floor_ms(moment: dt.datetime) -> dt.datetime:
+    """*moment* as stores keep times: in UTC, to the millisecond, rounded down."""
+    return from_ms(to_ms(moment))
 
 
 def rfc3339_ms(moment: dt.datetime) -> str:

@@ -7,9 +7,9 @@ that a look is worth while now; it may get lost, or come for nothing.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from threadstore.history.items import DamagedLine, RolloutItem
 from threadstore.ids import parse_thread_id
@@ -17,8 +17,13 @@ from threadstore.ids import parse_thread_id
 __all__ = ["Entry", "ReadBehind", "Signals", "closing", "follow"]
 
 Entry: TypeAlias = RolloutItem | DamagedLine
-ReadBehind: TypeAlias = Callable[[str, int], AsyncIterator[Entry]]
-"""The entries of a thread behind a position, as they are now, as ``iter_history`` yields them."""
+
+
+class ReadBehind(Protocol):
+    """The entries of a thread behind a position, as they are now: ``iter_history`` of a store, or
+    what yields the same for less."""
+
+    def __call__(self, thread_id: str, *, after: int) -> AsyncIterator[Entry]: ...
 
 
 class Signals:
@@ -70,7 +75,7 @@ async def follow(
     async with signals.listening(thread_id) as news:
         while True:
             news.clear()  # before reading: what comes meanwhile is looked at again
-            async with closing(read(thread_id, after)) as entries:
+            async with closing(read(thread_id, after=after)) as entries:
                 async for entry in entries:
                     after = entry.position or after
                     yield entry

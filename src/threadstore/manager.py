@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, Self, TypeAlias, TypeVar, overload
 
 import msgspec
 
-from threadstore.clock import Clock, SystemClock, from_ms, to_ms
+from threadstore.clock import Clock, SystemClock, floor_ms
 from threadstore.errors import Conflict, InvalidRequest, StoreUnavailable, ThreadNotFound
 from threadstore.ids import new_thread_id, parse_thread_id
 from threadstore.live._fork import ForkPoint, fork_thread
@@ -313,7 +313,7 @@ class ThreadManager:
         return thread_of(
             new,
             thread_id=new.id,
-            created_at=from_ms(to_ms(self._clock.now())),
+            created_at=floor_ms(self._clock.now()),
             cli_version=VERSION,
             model_provider="openai",
         )

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, TypeAlias, Union, get_args, get_origin
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from threadstore.clock import from_ms, to_ms
+from threadstore.clock import floor_ms
 from threadstore.errors import InvalidRequest
 from threadstore.git_url import strip_credentials
 
@@ -316,7 +316,7 @@ class ThreadMetadataPatch(
         if isinstance(self.name, str):
             changes["name"] = self.name.strip()
         for field in _TIMES & changes.keys():
-            changes[field] = from_ms(to_ms(changes[field]))
+            changes[field] = floor_ms(changes[field])
         return msgspec.structs.replace(thread, **changes)
 
     def to_json(self) -> bytes:
@@ -445,7 +445,7 @@ def thread_of(
     Parent and agent fields that *new* leaves out come from a spawning source, as in Codex.
     """
     if new.created_at is not None:
-        created_at = from_ms(to_ms(new.created_at))
+        created_at = floor_ms(new.created_at)
     spawn: Any = new.source.get("subagent") if isinstance(new.source, dict) else None
     spawn = spawn.get("thread_spawn") if isinstance(spawn, dict) else None
     agent: dict[str, Any] = {

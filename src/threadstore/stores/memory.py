@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, S
 
 import msgspec
 
-from threadstore.clock import Clock, SystemClock, from_ms, rfc3339_ms, to_ms
+from threadstore.clock import Clock, SystemClock, floor_ms, rfc3339_ms
 from threadstore.config import MemoryStoreConfig
 from threadstore.errors import Conflict, InvalidRequest, StoreUnavailable, ThreadNotFound
 from threadstore.following import Signals, follow
@@ -202,10 +202,7 @@ class MemoryThreadStore(ThreadStore):
     def watch_thread(
         self, thread_id: str, *, after: int = 0
     ) -> AsyncGenerator[RolloutItem | DamagedLine, None]:
-        def read(thread_id: str, after: int) -> AsyncIterator[RolloutItem | DamagedLine]:
-            return self.iter_history(thread_id, after=after)
-
-        return follow(self._signals, thread_id, read, after)
+        return follow(self._signals, thread_id, self.iter_history, after)
 
     async def raw_history(self, thread_id: str) -> AsyncIterator[bytes]:
         for line in tuple(self._existing(self._parse(thread_id)).lines):
@@ -296,7 +293,7 @@ class MemoryThreadStore(ThreadStore):
             raise StoreUnavailable.not_open()
 
     def _now(self) -> dt.datetime:
-        return from_ms(to_ms(self._clock.now()))
+        return floor_ms(self._clock.now())
 
     def _parse(self, thread_id: str) -> str:
         self._check_open()

@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from threadstore.clock import Clock, SystemClock, from_ms, to_ms
+from threadstore.clock import Clock, SystemClock, floor_ms
 from threadstore.config import LocalStoreConfig
 from threadstore.errors import (
     Conflict,
@@ -159,7 +159,7 @@ class LocalThreadStore(ThreadStore):
             return self._writers.create(new, self._new_thread(thread_id, new), base).thread
 
     def _new_thread(self, thread_id: str, new: NewThread) -> StoredThread:
-        created_at = from_ms(to_ms(self._clock.now()))
+        created_at = floor_ms(self._clock.now())
         thread = thread_of(
             new,
             thread_id=thread_id,
@@ -374,7 +374,7 @@ class LocalThreadStore(ThreadStore):
             thread_id,
             lambda thread: not thread.archived,
             "thread is archived already",
-            lambda threads: self._archiver.archive(threads, from_ms(to_ms(self._clock.now()))),
+            lambda threads: self._archiver.archive(threads, floor_ms(self._clock.now())),
         )
 
     async def unarchive_thread(self, thread_id: str) -> tuple[str, ...]:

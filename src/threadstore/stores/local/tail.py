@@ -87,7 +87,7 @@ class Tail:
         self._reached = 0  # how far the history went
         self._rest_seen = -1  # size of the file when a line without newline was left alone
 
-    async def read(self, thread_id: str, after: int) -> AsyncIterator[Entry]:
+    async def read(self, thread_id: str, *, after: int) -> AsyncIterator[Entry]:
         """What is new; at first behind *after*, then behind what was yielded. To be exhausted
         before it is called again."""
         self._check_open()

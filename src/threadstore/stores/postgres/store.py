@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 import msgspec
 
-from threadstore.clock import Clock, SystemClock, from_ms, to_ms
+from threadstore.clock import Clock, SystemClock, floor_ms
 from threadstore.config import PostgresStoreConfig
 from threadstore.errors import Conflict, InvalidRequest, StoreUnavailable, ThreadNotFound
 from threadstore.following import follow
@@ -238,10 +238,7 @@ class PostgresThreadStore(ThreadStore):
     def watch_thread(
         self, thread_id: str, *, after: int = 0
     ) -> AsyncGenerator[RolloutItem | DamagedLine, None]:
-        def read(thread_id: str, after: int) -> AsyncIterator[RolloutItem | DamagedLine]:
-            return self.iter_history(thread_id, after=after)
-
-        return follow(self._news, thread_id, read, after, interval=LOOK)
+        return follow(self._news, thread_id, self.iter_history, after, interval=LOOK)
 
     # Metadata
 
@@ -382,7 +379,7 @@ class PostgresThreadStore(ThreadStore):
             raise StoreUnavailable.not_open()
 
     def _now(self) -> dt.datetime:
-        return from_ms(to_ms(self._clock.now()))
+        return floor_ms(self._clock.now())
 
     def _parse(self, thread_id: str) -> str:
         self._check_open()
