@@ -58,7 +58,8 @@ directions, through `codex app-server` and `codex exec`. {runs}
 Not tried at all: other releases than these, Codex on other systems, the terminal interface, IDE
 extensions and the desktop application, real models, threads of remote or cloud sessions, and Codex
 with plug-ins or MCP servers. Rows about Codex's own mistakes with its own threads are in
-[better-than-codex.md](better-than-codex.md).
+[better-than-codex.md](better-than-codex.md). Times of creation are compared to a second: the
+`thread/read` of many releases rounds up what their list rounds down, in one run and not the next.
 """
 
 

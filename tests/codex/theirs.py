@@ -215,6 +215,8 @@ class Known(NamedTuple):
     what: str
     holds: Callable[[Difference, Answers, Answers], bool]
     """Whether a difference is this one: it looks at both values."""
+    by_chance: bool = False
+    """Whether it is there in one run and not in the next, so that no cell can say it."""
 
 
 def _newer_member(found: Difference, ours: Answers, theirs: Answers) -> bool:
@@ -290,7 +292,7 @@ KNOWN = (
     Known("thread/read field by field", "it tells the creation time as updatedAt of a legacy "
           "thread, its list tells the right one", _read_updated),
     Known("thread/read field by field", "it tells a createdAt up to a second after its list's, "
-          "ours is the list's", _read_created),
+          "ours is the list's", _read_created, by_chance=True),
     Known("thread/read field by field", "it tells the directory of the start, its list that of the "
           "latest settings, as we do", _read_cwd),
     Known("sub-agent tree", "a sub-agent has its own id for a session, not its parent's",

@@ -73,7 +73,8 @@ def explained(
     for difference in found:
         for reason in (*KNOWN, *([] if release >= (0, 169, 0) else [OLDER_MEMBERS])):
             if reason.holds(difference, ours, home.answers):
-                known[reason.row].add(reason.what)
+                if not reason.by_chance:
+                    known[reason.row].add(reason.what)
                 break
         else:
             unknown.append((home.example(difference.thread_id), *difference[1:]))
