@@ -498,3 +498,9 @@ def test_every_file_is_listed_or_reported(home: Doctor) -> None:
     reported = {finding.subject for finding in home.inspect()}
     current = {thread.rollout_path for thread in home.listed().values()}
     assert set(home.index.files()) <= reported | current
+
+
+def test_a_log_of_another_name_is_found(home: Doctor) -> None:
+    path = home.path(home.thread())
+    os.rename(path, f"{os.path.dirname(path)}/my copy.jsonl")
+    assert home.codes() == ["renamed_log"]

@@ -23,6 +23,7 @@ from threadstore.stores.local.report import Report
 
 __all__ = ["inspect_leftovers"]
 
+_LOGS: Final = (".jsonl", ".jsonl.zst")
 _TEMPORARY: Final = ".tmp"
 
 
@@ -39,6 +40,12 @@ def inspect_leftovers(home: Home, row_ids: Collection[str], report: Report) -> N
             elif name.endswith(_TEMPORARY):
                 reason = "left behind by a program that was interrupted"
                 report.add("info", "leftover_file", f"{folder}/{name}", reason)
+            elif name.endswith(_LOGS) and not name.startswith("rollout-"):
+                reason = (
+                    "neither Codex nor threadstore looks at a log of this name; if it is one of"
+                    " theirs, call it rollout-TIME-ID.jsonl again"
+                )
+                report.add("warning", "renamed_log", f"{folder}/{name}", reason)
     _inspect_locks(home, report)
 
 
