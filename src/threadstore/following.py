@@ -9,14 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
-from threadstore.history.items import DamagedLine, RolloutItem
+from threadstore.history.lines import Entry
 from threadstore.ids import parse_thread_id
 
-__all__ = ["Entry", "ReadBehind", "Signals", "closing", "follow"]
-
-Entry: TypeAlias = RolloutItem | DamagedLine
+__all__ = ["ReadBehind", "Signals", "closing", "follow"]
 
 
 class ReadBehind(Protocol):

@@ -9,6 +9,7 @@ from typing import Final, TypeAlias
 
 from threadstore.errors import InvalidRequest, Unsupported
 from threadstore.history.items import DamagedLine, RolloutItem
+from threadstore.history.lines import DAMAGE_SHOWN
 from threadstore.metadata import HistoryBase
 from threadstore.store import ThreadStore
 
@@ -18,8 +19,6 @@ Batches: TypeAlias = AsyncGenerator[list[bytes], None]
 
 _MOST_LINES: Final = 1_000
 _MOST_BYTES: Final = 4_000_000
-_DAMAGE_SHOWN: Final = 65536
-"""A damaged line is shown up to here (see :class:`DamagedLine`)."""
 
 
 async def own_lines(store: ThreadStore, thread_id: str) -> Batches:
@@ -46,7 +45,7 @@ async def _is_complete(store: ThreadStore, thread_id: str, last: bytes) -> bool:
         RolloutItem.parse(last)
     except InvalidRequest:
         async for entry in store.iter_history(thread_id, reverse=True):
-            return isinstance(entry, DamagedLine) and entry.raw == last[:_DAMAGE_SHOWN]
+            return isinstance(entry, DamagedLine) and entry.raw == last[:DAMAGE_SHOWN]
         return False
     return True
 
@@ -83,7 +82,7 @@ async def inherited_lines(store: ThreadStore, thread_id: str, count: int) -> Bat
         if end > count:
             break
         line = entry.line() if isinstance(entry, RolloutItem) else entry.raw
-        if isinstance(entry, DamagedLine) and len(line) >= _DAMAGE_SHOWN:
+        if isinstance(entry, DamagedLine) and len(line) >= DAMAGE_SHOWN:
             raise Unsupported("copy", f"inherited line {end} is damaged and too long to be copied")
         yield [b""] * (end - position - 1) + [line]
         position = end

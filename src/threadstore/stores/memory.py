@@ -13,6 +13,7 @@ from threadstore.errors import Conflict, InvalidRequest, StoreUnavailable, Threa
 from threadstore.following import Signals, follow
 from threadstore.history.header import SegmentBase, is_header_of, session_meta_item
 from threadstore.history.items import DamagedLine, RolloutItem, check_items, ordinal_after
+from threadstore.history.lines import parse_line
 from threadstore.ids import new_thread_id, parse_thread_id
 from threadstore.metadata import (
     HistoryBase,
@@ -195,7 +196,7 @@ class MemoryThreadStore(ThreadStore):
             return
         start, end = after, log.position
         for position in range(end, start, -1) if reverse else range(start + 1, end + 1):
-            entry = _read_line(position, self._line(log, position))
+            entry = parse_line(self._line(log, position), position)
             if entry is not None:
                 yield entry
 
@@ -448,14 +449,3 @@ def _line(item: RolloutItem, stamp: str, ordinal: int | None) -> bytes:
             raise InvalidRequest("an item is one line; this is more than one")
         return item.raw
     return item.encode(item.timestamp or stamp, ordinal if item.ordinal is None else item.ordinal)
-
-
-def _read_line(position: int, raw: bytes) -> RolloutItem | DamagedLine | None:
-    if not raw.strip():
-        return None
-    try:
-        item = RolloutItem.parse(raw)
-    except InvalidRequest as error:
-        return DamagedLine(position=position, raw=raw[:65536], reason=error.message)
-    item.position = position
-    return item

@@ -11,11 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from threadstore.history.items import DamagedLine, RolloutItem
 from threadstore.stores.local import lines
 from threadstore.stores.local.lines import Log
-
-LINE = b'{"timestamp":"2026-11-22T05:42:54.452Z","type":"event_msg","payload":{"type":"x"}}'
 
 contents = st.lists(
     st.one_of(st.just(b"\n"), st.just(b"ab"), st.binary(max_size=6)), max_size=40
@@ -80,52 +77,3 @@ def test_an_offset_after_some_lines_cuts_there(content: bytes, count: int) -> No
         assert lines.count_newlines(descriptor, len(content)) == content.count(b"\n")
     assert seen == len(wanted)
     assert expected(content[:offset]) == wanted
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        LINE,
-        LINE + b"\r",
-        b"  " + LINE + b" \t",
-        b"\xef\xbb\xbf" + LINE,
-        LINE.replace(b"x", b"\xff"),
-    ],
-)
-def test_an_odd_line_is_an_item_with_its_exact_bytes(line: bytes) -> None:
-    item = lines.parse_line(line, 7)
-    assert isinstance(item, RolloutItem)
-    assert (item.type, item.position, item.raw) == ("event_msg", 7, line)
-
-
-@pytest.mark.parametrize("line", [b"", b" ", b"\t\r"])
-def test_a_blank_line_is_nothing(line: bytes) -> None:
-    assert lines.parse_line(line, 1) is None
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        b"garbage",
-        b"[1]",
-        b"\0\0\0\0",
-        b"{",
-        LINE + LINE,
-        b"\xef\xbb\xbf",
-        b'"' + b"x" * 100_000,
-        b"[" * 99_999,
-    ],
-    ids=str,
-)
-def test_a_line_that_is_no_item_is_reported(line: bytes) -> None:
-    damaged = lines.parse_line(line, 3)
-    assert isinstance(damaged, DamagedLine)
-    assert damaged.position == 3
-    assert damaged.raw == line[:65536]
-    assert damaged.reason
-
-
-def test_a_torn_last_line_is_called_torn() -> None:
-    damaged = lines.parse_line(LINE[:-1], 3, terminated=False)
-    assert isinstance(damaged, DamagedLine)
-    assert "torn" in damaged.reason

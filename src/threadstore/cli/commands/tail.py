@@ -11,8 +11,9 @@ from threadstore.cli.conversation import Stream
 from threadstore.cli.reading import readable
 from threadstore.cli.resolve import ID_HELP, find_thread
 from threadstore.errors import InvalidRequest
-from threadstore.following import Entry, closing
+from threadstore.following import closing
 from threadstore.history.items import DamagedLine, RolloutItem
+from threadstore.history.lines import Entry
 
 if TYPE_CHECKING:
     from threadstore.store import ThreadStore

@@ -7,9 +7,10 @@ import re
 from typing import Any, Final
 
 from threadstore.history.items import DamagedLine, RolloutItem
+from threadstore.history.lines import parse_line
 from threadstore.ids import try_thread_id
 from threadstore.stores.local.header_faults import header_faults, is_strict
-from threadstore.stores.local.lines import Log, parse_line, split_lines
+from threadstore.stores.local.lines import Log, split_lines
 from threadstore.stores.local.locks import WriterLock, open_by_other_process
 from threadstore.stores.local.paths import Home, RolloutFile, unavailable
 from threadstore.stores.local.report import Report

@@ -1,4 +1,4 @@
-"""Lines of rollout files: forwards and backwards, counted, and turned into items.
+"""Lines of rollout files: forwards and backwards, and counted.
 
 A line is what stands before a newline, or what remains after the last one. Blank lines are lines.
 """
@@ -12,29 +12,22 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Self
 
-from threadstore.errors import InvalidRequest
-from threadstore.history.items import DamagedLine, RolloutItem
 from threadstore.stores.local.compression import DecodingError, decoded_chunks
 from threadstore.stores.local.paths import plain_path
 
 __all__ = [
     "CHUNK",
-    "DAMAGE_SHOWN",
     "Log",
     "count_newlines",
     "ends_with_newline",
     "offset_after",
-    "parse_line",
     "split_backwards",
     "split_lines",
 ]
 
 CHUNK: Final = 1 << 18
 """Bytes per read; larger ones are no faster and hold more lines in memory."""
-DAMAGE_SHOWN: Final = 1 << 16
-"""Bytes of a damaged line that are reported."""
 _STEP: Final = 1 << 14
-_BOM: Final = b"\xef\xbb\xbf"
 _OPEN_TRIES: Final = 3
 _OPEN_PAUSE: Final = 0.05
 
@@ -213,32 +206,6 @@ def offset_after(descriptor: int, size: int, lines: int) -> tuple[int, int]:
             seen += 1
         return offset + end, seen
     return offset, seen + (not ends_with_newline(descriptor, offset))
-
-
-def parse_line(
-    line: bytes, position: int, *, terminated: bool = True
-) -> RolloutItem | DamagedLine | None:
-    """The item of a line, what is wrong with it, or ``None`` if it is blank.
-
-    A byte order mark costs nothing: it stays in ``raw``.
-    """
-    line = line.removesuffix(b"\n")
-    try:
-        item = RolloutItem.parse(line)
-    except InvalidRequest as error:
-        reason = error.message
-        if line.startswith(_BOM):
-            with contextlib.suppress(InvalidRequest):
-                item = RolloutItem.parse(line[len(_BOM) :])
-                item.raw, item.position = line, position
-                return item
-        if not line.strip():
-            return None
-        if not terminated:
-            reason = f"the last line is torn: {reason}"
-        return DamagedLine(position=position, raw=line[:DAMAGE_SHOWN], reason=reason)
-    item.position = position
-    return item
 
 
 def _read_chunks(descriptor: int, end: int, size: int) -> Iterator[bytes]:

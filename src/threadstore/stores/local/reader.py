@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final, TypeAlias, cast
+from typing import Final, TypeAlias
 
 from threadstore.errors import StoreUnavailable
 from threadstore.history.items import DamagedLine, RolloutItem
+from threadstore.history.lines import DAMAGE_SHOWN, Entry, parse_line, parse_lines
 from threadstore.stores.local import lineage
 from threadstore.stores.local.lineage import FindRollout, Segment
 from threadstore.stores.local.lines import (
-    DAMAGE_SHOWN,
     Log,
     count_newlines,
     ends_with_newline,
     offset_after,
-    parse_line,
     split_backwards,
 )
 from threadstore.stores.local.paths import unavailable
@@ -24,7 +23,6 @@ from threadstore.stores.local.paths import unavailable
 __all__ = [
     "Batch",
     "FindRollout",
-    "parse_batch",
     "read_bytes",
     "read_file",
     "read_header",
@@ -32,7 +30,7 @@ __all__ = [
     "reading",
 ]
 
-Batch: TypeAlias = list[RolloutItem | DamagedLine]
+Batch: TypeAlias = list[Entry]
 
 _BATCH: Final = 256
 
@@ -141,7 +139,7 @@ def _forwards(segment: Segment, log: Log, after: int) -> Iterator[Batch]:
         for start in range(skipped, len(lines), _BATCH):
             part = lines[start : start + _BATCH]
             if terminated:
-                batch = parse_batch(part, position, 1)
+                batch = parse_lines(part, position + 1, 1)
             else:
                 batch = _last_line(part[0], position + 1, log)
             position += len(part)
@@ -169,7 +167,7 @@ def _backwards(segment: Segment, log: Log, after: int) -> Iterator[Batch]:
         for start in range(0, wanted, _BATCH):
             part = lines[start : min(start + _BATCH, wanted)]
             if terminated:
-                batch = parse_batch(part, position, -1)
+                batch = parse_lines(part, position, -1)
             else:
                 batch = _last_line(part[0], position, log)[::-1]
             position -= len(part)
@@ -177,21 +175,6 @@ def _backwards(segment: Segment, log: Log, after: int) -> Iterator[Batch]:
                 yield batch
         if wanted < len(lines):
             return
-
-
-def parse_batch(lines: list[bytes], position: int, step: int) -> Batch:
-    """The entries of *lines*; forwards the first has the position after *position*, backwards
-    *position* itself."""
-    first = position + (step > 0)
-    items, odd = RolloutItem.parse_lines(lines, first, step)
-    batch: Batch = [*items] if odd else cast("Batch", items)
-    for index in odd:
-        entry = parse_line(lines[index], first + index * step)
-        if entry is not None:
-            batch.append(entry)
-    if odd:
-        batch.sort(key=lambda entry: entry.position or 0, reverse=step < 0)
-    return batch
 
 
 def _last_line(line: bytes, position: int, log: Log) -> Batch:

@@ -18,12 +18,13 @@ from threadstore.clock import rfc3339_ms
 from threadstore.errors import CorruptHistory
 from threadstore.history.header import is_header_of
 from threadstore.history.items import RolloutItem
+from threadstore.history.lines import parse_line
 from threadstore.history.messages import bare_event
 from threadstore.ids import try_thread_id
 from threadstore.metadata import StoredThread, ThreadMetadataPatch
 from threadstore.store import RepairedLine
 from threadstore.stores.local.header_faults import mend_header
-from threadstore.stores.local.lines import Log, parse_line, split_lines
+from threadstore.stores.local.lines import Log, split_lines
 from threadstore.stores.local.metadata import metadata_record
 from threadstore.stores.local.reader import reading
 

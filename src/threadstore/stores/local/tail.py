@@ -15,20 +15,19 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from typing import Final, NamedTuple
 
-from threadstore.following import Entry
 from threadstore.history.items import RolloutItem
+from threadstore.history.lines import Entry, parse_line, parse_lines
 from threadstore.store import check_position
 from threadstore.stores.local.lineage import FindRollout, Segment, resolve_lineage
 from threadstore.stores.local.lines import (
     CHUNK,
     ends_with_newline,
     offset_after,
-    parse_line,
     split_backwards,
     split_lines,
 )
 from threadstore.stores.local.paths import plain_path
-from threadstore.stores.local.reader import Batch, parse_batch, read_history, reading
+from threadstore.stores.local.reader import Batch, read_history, reading
 from threadstore.stores.local.reading import HistoryReading
 
 __all__ = ["LOOK", "Tail"]
@@ -190,7 +189,7 @@ class Tail:
                 self._offset += sum(map(len, lines)) + len(lines)
                 self._reached = max(self._reached, self._line)
                 for start in range(max(self._after - before, 0), len(lines), _BATCH):
-                    batch = parse_batch(lines[start : start + _BATCH], before + start, 1)
+                    batch = parse_lines(lines[start : start + _BATCH], before + start + 1, 1)
                     if batch:
                         yield batch
             self._rest_seen = -1

@@ -7,9 +7,9 @@ from typing import Final
 
 import msgspec
 
-from threadstore.errors import InvalidRequest
 from threadstore.history.header import SegmentBase
-from threadstore.history.items import DamagedLine, RolloutItem, ordinal_after
+from threadstore.history.items import ordinal_after
+from threadstore.history.lines import Entry, parse_lines
 from threadstore.metadata import HistoryBase
 from threadstore.stores.postgres.database import Database
 from threadstore.stores.postgres.statements import statement
@@ -140,25 +140,7 @@ def _rows_of_next(batch: Batch) -> int:
     return max(1, min(_MOST_ROWS, _BYTES * len(batch) // max(1, size), 8 * len(batch)))
 
 
-def parse_batch(batch: Batch) -> list[RolloutItem | DamagedLine]:
+def parse_batch(batch: Batch) -> list[Entry]:
     """The entries of a batch; blank lines are none."""
-    lines = [line for _, line in batch]
     first, last = batch[0][0], batch[-1][0]
-    items, odd = RolloutItem.parse_lines(lines, first, 1 if last >= first else -1)
-    if not odd:
-        return list(items)
-    closer = {index: _parse_closely(*batch[index]) for index in odd}
-    good = iter(items)
-    entries = (closer[index] if index in closer else next(good) for index in range(len(batch)))
-    return [entry for entry in entries if entry is not None]
-
-
-def _parse_closely(position: int, line: bytes) -> RolloutItem | DamagedLine | None:
-    try:
-        item = RolloutItem.parse(line)
-    except InvalidRequest as error:
-        if not line.strip():
-            return None
-        return DamagedLine(position=position, raw=line[:65536], reason=error.message)
-    item.position = position
-    return item
+    return parse_lines([line for _, line in batch], first, 1 if last >= first else -1)
