@@ -105,6 +105,12 @@ def test_pages_start_inside_an_index_by_a_row_value() -> None:
         assert re.search(rf"ON threadstore\.threads \(tenant, {key.value}_at, thread_id\)", SCHEMA)
 
 
+def test_a_page_of_one_folder_starts_inside_an_index() -> None:
+    sql, _ = select(ThreadQuery(sort_key=SortKey.RECENCY, cwds=("/a", "/a/")), "default", None)
+    assert "cwd = %(cwd)s" in sql.decode()
+    assert "ON threadstore.threads (tenant, cwd, recency_at, thread_id)" in SCHEMA
+
+
 def test_an_append_reads_and_writes_no_metadata() -> None:
     for name in ("append", "append_keyed", "append_many"):
         sql = without_comments(STATEMENTS[f"logs.{name}"])

@@ -72,8 +72,13 @@ def _filters(
 ) -> list[str]:
     where = []
     if query.cwds is not None:
-        values["cwds"] = [plain_text(resolve_cwd(cwd)) for cwd in query.cwds]
-        where.append("cwd = ANY(%(cwds)s)")
+        cwds = {plain_text(resolve_cwd(cwd)) for cwd in query.cwds}
+        if len(cwds) == 1:  # the one form in which the server reads its index in order
+            (values["cwd"],) = cwds
+            where.append("cwd = %(cwd)s")
+        else:
+            values["cwds"] = list(cwds)
+            where.append("cwd = ANY(%(cwds)s)")
     if query.model_providers is not None:
         values["providers"] = [*map(plain_text, query.model_providers)]
         where.append("model_provider = ANY(%(providers)s)")
