@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 # Without a terminal pip is quiet; its notices are of no use in a log.
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup run test test-codex test-cluster compatibility bench check format clean
+.PHONY: help setup run test test-deep test-codex test-cluster compatibility bench check format clean
 
 help:  ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ run: $(READY)  ## your Codex threads, or an example conversation if there are no
 
 test: $(READY)  ## the test suite
 	$(BIN)/python -m pytest -n 2 -m 'not codex and not cluster'
+
+test-deep: $(READY)  ## PostgreSQL for long: 1,000 threads, writers and servers killed 100 times
+	DEEP=1 $(BIN)/python -m pytest tests/stores/postgres/test_faults.py tests/stores/postgres/test_hammering.py
 
 test-codex: $(READY)  ## the tests against real Codex binaries (installed from npm into .cache)
 	$(BIN)/python -m pytest -m codex tests/codex

@@ -150,8 +150,8 @@ async def test_nobody_waits_for_appends_that_were_cancelled_with_their_loop(
         before = asyncio.all_tasks()
         for thread_id in threads:
             asyncio.create_task(store.append_items(thread_id, [message("x")]))  # noqa: RUF006
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+            for _ in range(3):  # the first ones are on their way, the others wait for them
+                await asyncio.sleep(0)
         mine = asyncio.all_tasks() - before
         for task in mine:
             task.cancel()
@@ -199,9 +199,15 @@ async def test_a_heartbeat_passes_over_what_is_being_written(
         threads = [await record_thread(store, harness.clock) for _ in range(2)]
         for thread in threads:
             await store.resume_thread(thread.id)
-        harness.look(RUN_OUT)
         lock = "SELECT 1 FROM threadstore.thread_logs WHERE thread_id = %s FOR UPDATE"
         admin.execute(lock, [threads[0].id])
+        run_out = "UPDATE threadstore.thread_logs SET expires_at = now() WHERE thread_id = %s"
+        harness.look(f"{run_out} RETURNING 1", threads[1].id)
+        renewed = (
+            "SELECT 1 FROM threadstore.thread_logs WHERE thread_id = %s AND expires_at > now()"
+        )
+        await until(lambda: harness.look(renewed, threads[1].id))
+        admin.commit()
 
 
 async def test_a_store_without_a_server_is_closed_soon_however_many_threads_are_live() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import os
 import sys
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from threadstore.testing import ManualClock, items, record_thread
 from threadstore.testing.postgres_harness import PostgresHarness
 from threadstore.testing.postgres_server import PostgresServer
 
-KILLS = 10
+KILLS = 100 if os.environ.get("DEEP") else 10
 
 
 async def said(store: ThreadStore, thread_id: str) -> list[str]:
@@ -43,6 +44,7 @@ def through(proxy: Proxy, harness: PostgresHarness) -> str:
     return f"postgresql://app@/{harness.database}?host={proxy.folder}"
 
 
+@pytest.mark.timeout(1200)
 async def test_a_server_that_is_killed_during_appends_loses_nothing(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
