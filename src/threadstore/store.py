@@ -26,7 +26,8 @@ from typing import Literal, Self
 import msgspec
 
 from threadstore import paging
-from threadstore.errors import InvalidRequest, Unsupported
+from threadstore.arguments import check_append, check_class, check_lines, check_position
+from threadstore.errors import Unsupported
 from threadstore.history.items import DamagedLine, History, RolloutItem
 from threadstore.metadata import (
     HistoryBase,
@@ -52,47 +53,6 @@ __all__ = [
 ]
 
 
-def check_class(value: object, wanted: type) -> None:
-    """Refuse an argument that is no *wanted* (:class:`InvalidRequest`). What the contract's own
-    classes hold was checked when they were made."""
-    if not isinstance(value, wanted):
-        raise InvalidRequest(
-            f"expected {wanted.__name__}, not {type(value).__name__}",
-            hint=f"pass a {wanted.__name__}",
-        )
-
-
-def check_append(idempotency_key: object, expected_position: object) -> None:
-    """Refuse options of ``append_items`` of a wrong type (:class:`InvalidRequest`)."""
-    if idempotency_key is not None:
-        check_class(idempotency_key, str)
-    if expected_position is not None:
-        check_position(expected_position, "expected_position")
-
-
-def check_position(value: object, name: str) -> None:
-    """Refuse a position that is no whole number from 0 (:class:`InvalidRequest`)."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise InvalidRequest(
-            f"{name} must be a whole number from 0, not {value!r}",
-            hint="a position is a number of lines",
-        )
-
-
-def check_lines(lines: object, expected_position: object) -> None:
-    """Refuse arguments of ``append_lines`` that are none (:class:`InvalidRequest`)."""
-    check_append(None, expected_position)
-    if not isinstance(lines, Sequence) or isinstance(lines, (str, bytes, bytearray)):
-        raise InvalidRequest(
-            f"lines must be a sequence of bytes, not {type(lines).__name__}", hint="pass a list"
-        )
-    for number, line in enumerate(lines):
-        if not isinstance(line, bytes):
-            raise InvalidRequest(f"lines[{number}] must be bytes, not {type(line).__name__}")
-        if b"\n" in line:
-            raise InvalidRequest(f"lines[{number}] has a newline in it", hint="split it there")
-
-
 class Durability(StrEnum):
     """What an append has survived once it returned."""
 
@@ -113,13 +73,16 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     permanent_idempotency_keys: bool = False
     """Whether keys outlive the writer. After a crash elsewhere, ``expected_position`` decides."""
     fork_by_reference: bool = False
-    """Whether ``NewThread.history_base`` works."""
+    """Whether ``NewThread.history_base`` works, at least for paginated threads: files of Codex have
+    no such thing for legacy ones. Others are :class:`Unsupported`, one by one."""
     rollout_paths: bool = False
     """Whether threads have a ``rollout_path``."""
     exclusive_writers: bool = False
     """Whether two store objects on the same data never write one thread at once."""
     search_threads: bool = False
+    """Whether that verb works."""
     watch_thread: bool = False
+    """Whether that verb works."""
 
 
 class AppendReceipt(msgspec.Struct, frozen=True, kw_only=True):
@@ -316,7 +279,8 @@ class ThreadStore(abc.ABC):
         end in a newline. A live thread that is not materialised yields nothing. Raises
         :class:`ThreadNotFound` at the first step.
 
-        This default serves stores without damaged lines, blank lines and forks by reference.
+        This default serves stores without blank lines, damaged lines above 64 KiB and forks by
+        reference.
         """
         async for entry in self.iter_history(thread_id):
             line = entry.line() if isinstance(entry, RolloutItem) else entry.raw
@@ -329,6 +293,8 @@ class ThreadStore(abc.ABC):
         the lines stand in an earlier log of the same thread, which was reverted there. Raises
         :class:`ThreadNotFound`; :class:`Unsupported` if it stands on lines that are in the history
         of no thread any more, because their thread was reverted.
+
+        This default serves stores without forks by reference.
         """
         await self.read_thread(thread_id)
         return None
