@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack, suppress
 from typing import Final, TypeVar
 
@@ -44,6 +44,7 @@ from threadstore.store import (
     check_position,
 )
 from threadstore.stores.local.archiving import Archiver
+from threadstore.stores.local.families import Families
 from threadstore.stores.local.forks import base_of_new, history_base, lineage_of
 from threadstore.stores.local.home_config import check_home, read_home_config
 from threadstore.stores.local.index_db import IndexDb
@@ -114,6 +115,7 @@ class LocalThreadStore(ThreadStore):
         self._metadata = MetadataWriter(
             self._home, self._writers, self._state, self._index, self._sync, self._clock
         )
+        self._families = Families(self._writers, self._index, self._sync)
         self._archiver = Archiver(self._home, self._state, self._index, self._sync.following)
 
     @property
@@ -370,60 +372,30 @@ class LocalThreadStore(ThreadStore):
     # Lifecycle of a thread
 
     async def archive_thread(self, thread_id: str) -> tuple[str, ...]:
-        return await self._with_family(
-            thread_id,
+        return await self._families.change(
+            self._parse(thread_id),
             lambda thread: not thread.archived,
             "thread is archived already",
             lambda threads: self._archiver.archive(threads, floor_ms(self._clock.now())),
         )
 
     async def unarchive_thread(self, thread_id: str) -> tuple[str, ...]:
-        return await self._with_family(
-            thread_id,
+        return await self._families.change(
+            self._parse(thread_id),
             lambda thread: thread.archived,
             "thread is not archived",
             self._archiver.unarchive,
         )
 
     async def delete_thread(self, thread_id: str) -> tuple[str, ...]:
-        return await self._with_family(thread_id, lambda _thread: True, "", self._delete)
+        return await self._families.change(
+            self._parse(thread_id), lambda _thread: True, "", self._delete
+        )
 
     def _delete(self, threads: list[StoredThread]) -> None:
         ids = {thread.id for thread in threads}
         self._sync.check_unreferenced(ids, self._writers.unwritten_bases())
         self._archiver.delete(threads)
-
-    async def _with_family(
-        self,
-        thread_id: str,
-        wanted: Callable[[StoredThread], bool],
-        refusal: str,
-        work: Callable[[list[StoredThread]], None],
-    ) -> tuple[str, ...]:
-        """Do *work* on a thread and the threads it spawned, as far as they are *wanted*."""
-        thread_id = self._parse(thread_id)
-        await in_worker(lambda: self._sync.refresh(force=True))
-        ids = self._family(thread_id)
-        async with self._writers.locks.all_of(ids):
-            threads = [thread for member in ids if (thread := await self._thread(member))]
-            if not threads or threads[0].id != thread_id:
-                raise ThreadNotFound(thread_id)
-            if not wanted(threads[0]):
-                raise InvalidRequest(f"{refusal}: {thread_id}")
-            family = [thread for thread in threads if wanted(thread)]
-            self._writers.check_none_live(thread.id for thread in family)
-            await in_worker(lambda: work(family))
-            with self._sync.following():
-                await in_worker(self._sync.refresh)
-        return tuple(thread.id for thread in family)
-
-    def _family(self, thread_id: str) -> list[str]:
-        """The thread and all it spawned, live ones without history included; parents first."""
-        family = [thread_id]
-        for member in family:
-            spawned = [*self._index.children(member), *self._writers.children(member)]
-            family += (child for child in spawned if child not in family)
-        return family
 
     async def inspect(self, *, fix: bool = False) -> tuple[Finding, ...]:
         from threadstore.stores.local.inspection import inspect  # only doctor needs it
