@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import os
+import resource
+import secrets
 import sys
 from pathlib import Path
 
@@ -232,6 +234,64 @@ async def _lock_backwards(harness: PostgresHarness, ids: list[str]) -> None:
             await asyncio.to_thread(lock)
         except psycopg.errors.DeadlockDetected:
             continue
+
+
+async def test_a_thread_with_damaged_tables_stops_no_other_thread(
+    open_with: OpenStore, harness: PostgresHarness
+) -> None:
+    async with open_with() as store:
+        threads = [await record_thread(store, harness.clock) for _ in range(8)]
+        for thread in threads:
+            await store.resume_thread(thread.id)
+        damaged = threads[4].id
+        harness.look(
+            "INSERT INTO threadstore.thread_items SELECT tenant, thread_id, position + 1, 'x'"
+            " FROM threadstore.thread_logs WHERE thread_id = %s RETURNING 1",
+            damaged,
+        )
+        answers = await asyncio.gather(
+            *(store.append_items(thread.id, [items.agent_message("x")]) for thread in threads),
+            return_exceptions=True,
+        )
+        failed = [isinstance(answer, StoreUnavailable) for answer in answers]
+        assert failed == [thread.id == damaged for thread in threads]
+
+
+async def test_a_full_disk_fails_appends_and_nothing_else() -> None:
+    with PostgresServer() as server:
+        harness = PostgresHarness(server)
+        text = secrets.token_hex(500_000)  # so that it cannot be compressed to less than half
+        async with PostgresThreadStore(harness.config) as store:
+            thread = await store.create_thread(NewThread(cwd=""))
+            position = (await store.append_items(thread.id, [items.agent_message("x")])).position
+            # No file of the server's processes may grow beyond this; a segment of its log may.
+            limit_files(harness, 17 << 20)
+            for _ in range(60):
+                try:
+                    receipt = await store.append_items(thread.id, [items.agent_message(text)])
+                except StoreUnavailable as error:
+                    assert "extend" in str(error)  # noqa: PT017
+                    break
+                position = receipt.position
+            else:
+                pytest.fail("the disk is not full")
+            assert position > 2
+            assert (await store.load_history(thread.id)).position == position
+            await store.update_thread_metadata(
+                thread.id, ThreadMetadataPatch(name="n"), origin=MetadataOrigin.EXPLICIT
+            )
+            limit_files(harness, resource.RLIM_INFINITY)
+            receipt = await store.append_items(thread.id, [items.agent_message("y")])
+            assert receipt.position == position + 1
+            assert len(await said(store, thread.id)) == position
+
+
+def limit_files(harness: PostgresHarness, size: int) -> None:
+    """How large files may get that the store's sessions write."""
+    query = "SELECT pid FROM pg_stat_activity WHERE application_name = 'threadstore'"
+    for (pid,) in harness.look(query):
+        _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, hard))
 
 
 async def test_without_a_server_the_error_says_what_to_do(

@@ -8,6 +8,8 @@ import secrets
 from enum import Enum
 from typing import Any, Final
 
+import psycopg
+
 from threadstore.errors import ThreadStoreError
 from threadstore.stores.postgres.database import Connection, Database
 from threadstore.stores.postgres.statements import statement
@@ -113,18 +115,24 @@ class Appender:
 
     async def _fly(self) -> None:
         while self._waiting:
-            batch = self._take()
-            try:
-                written = await self._write(batch)
-            except ThreadStoreError as error:
+            await self._send(self._take())
+
+    async def _send(self, batch: list[Append]) -> None:
+        try:
+            written = await self._write(batch)
+        except ThreadStoreError as error:
+            if len(batch) == 1 or not isinstance(error.__cause__, psycopg.IntegrityError):
                 _fail(batch, error)
-            except BaseException:
-                for append in batch:
-                    append.done.cancel()
-                raise
-            else:
-                for append in batch:
-                    append.done.set_result(append.thread in written)
+                return
+            for append in batch:  # a thread whose tables do not fit together stops nobody else
+                await self._send([append])
+        except BaseException:
+            for append in batch:
+                append.done.cancel()
+            raise
+        else:
+            for append in batch:
+                append.done.set_result(append.thread in written)
 
     def _landed(self, flight: asyncio.Task[None]) -> None:
         self._flights.discard(flight)
