@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec.structs import replace
 
-from threadstore.clock import to_ms
+from threadstore.clock import from_ms, to_ms
 from threadstore.errors import InvalidRequest
 from threadstore.history.items import RolloutItem
 from threadstore.history.turns import StoredTurn
@@ -32,11 +32,13 @@ __all__ = [
     "encode_cursor",
     "matches_source",
     "resolve_cwd",
+    "searchable_text",
     "thread_cursor",
     "thread_place",
 ]
 
 MAX_LIMIT: Final = 10_000
+_BOUNDARY: Final = "\x1f"  # between searchable texts, so that no term matches across two of them
 
 
 def check_limit(limit: object) -> None:
@@ -134,9 +136,8 @@ class ThreadQuery(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def _finds(self, thread: StoredThread) -> bool:
-        term = (self.search_term or "").casefold()
-        texts = (thread.name, thread.title, thread.preview)
-        return any(term in text.casefold() for text in texts if text)
+        text = searchable_text(thread)
+        return bool(text) and (self.search_term or "").casefold() in text
 
 
 @functools.lru_cache(maxsize=64)
@@ -173,6 +174,12 @@ def matches_source(thread: StoredThread, words: tuple[str, ...]) -> bool:
         return True
     custom = thread.source.get("custom") if isinstance(thread.source, dict) else None
     return custom is not None and f"custom:{custom}" in words
+
+
+def searchable_text(thread: StoredThread) -> str:
+    """What ``ThreadQuery.search_term``, case-folded, is looked for in; empty: never found."""
+    texts = dict.fromkeys(text for text in (thread.name, thread.title, thread.preview) if text)
+    return _BOUNDARY.join(texts).casefold()
 
 
 def resolve_cwd(cwd: str) -> str:
@@ -222,9 +229,7 @@ def decode_cursor(kind: Literal["threads", "turns", "items"], query: str, cursor
         body = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         version, found_kind, found_query, *place = msgspec.json.decode(body, type=list[Any])
     except (binascii.Error, ValueError, TypeError, RecursionError, msgspec.MsgspecError) as error:
-        raise InvalidRequest(
-            f"invalid cursor: {cursor!r}", hint="pass next_cursor of an earlier page unchanged"
-        ) from error
+        raise _invalid_cursor(cursor) from error
     if (version, found_kind) != (1, kind) or found_query != query:
         raise InvalidRequest(
             "the cursor belongs to another query",
@@ -246,8 +251,20 @@ def thread_place(query: ThreadQuery) -> tuple[int, str] | None:
     if query.cursor is None:
         return None
     match decode_cursor("threads", query.fingerprint(), query.cursor):
-        case [int(value), str(thread_id)]:
+        case [int(value), str(thread_id)] if _is_time(value):
             return value, thread_id
-    raise InvalidRequest(
-        f"invalid cursor: {query.cursor!r}", hint="pass next_cursor of an earlier page unchanged"
+    raise _invalid_cursor(query.cursor)
+
+
+def _is_time(ms: int) -> bool:
+    try:
+        from_ms(ms)
+    except OverflowError:
+        return False
+    return True
+
+
+def _invalid_cursor(cursor: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"invalid cursor: {cursor!r}", hint="pass next_cursor of an earlier page unchanged"
     )

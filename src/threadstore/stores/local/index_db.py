@@ -17,7 +17,7 @@ import msgspec
 from threadstore.clock import to_ms
 from threadstore.errors import StoreUnavailable
 from threadstore.metadata import StoredThread, source_kind
-from threadstore.queries import ThreadPage, ThreadQuery, resolve_cwd
+from threadstore.queries import ThreadPage, ThreadQuery, resolve_cwd, searchable_text
 from threadstore.stores.local import index_query
 from threadstore.stores.local.database import (
     Database,
@@ -377,7 +377,6 @@ def _remove(path: str) -> None:
 
 
 def _columns(thread: StoredThread) -> tuple[Any, ...]:
-    texts = dict.fromkeys(text for text in (thread.name, thread.title, thread.preview) if text)
     custom = thread.source.get("custom") if isinstance(thread.source, dict) else None
     record = _record(thread)
     return (
@@ -394,7 +393,7 @@ def _columns(thread: StoredThread) -> tuple[Any, ...]:
         resolve_cwd(thread.cwd),
         thread.name,
         int.from_bytes(hashlib.blake2b(record, digest_size=8).digest(), signed=True),
-        index_query.searchable(texts),
+        searchable_text(thread),
         record,
     )
 

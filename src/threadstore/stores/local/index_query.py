@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Any, Final
 
-from threadstore.errors import InvalidRequest
 from threadstore.ids import parse_thread_id
-from threadstore.queries import SortKey, ThreadQuery, decode_cursor, encode_cursor
+from threadstore.queries import SortKey, ThreadQuery, encode_cursor, thread_place
 
-__all__ = ["DESCENDANTS", "cursor_after", "searchable", "select"]
+__all__ = ["DESCENDANTS", "cursor_after", "select"]
 
 _SORT_COLUMN: Final = {
     SortKey.CREATED: "created_ms",
     SortKey.UPDATED: "updated_ms",
     SortKey.RECENCY: "recency_ms",
 }
-_BOUNDARY: Final = "\x1f"  # between searchable texts, so that no term matches across two of them
 
 DESCENDANTS: Final = (
     "WITH RECURSIVE tree(id) AS (SELECT ? UNION"
@@ -24,11 +22,6 @@ DESCENDANTS: Final = (
     " SELECT id FROM tree WHERE id <> ?"
 )
 """Ids below a thread, parents before children; the thread's id twice as values."""
-
-
-def searchable(texts: Iterable[str]) -> str:
-    """What a search term is looked for in."""
-    return _BOUNDARY.join(texts).casefold()
 
 
 def cursor_after(query: ThreadQuery, sort_ms: int, thread_id: str) -> str:
@@ -44,10 +37,11 @@ def select(query: ThreadQuery, cwds: Collection[str] | None) -> tuple[str, list[
     column = _SORT_COLUMN[query.sort_key]
     where = _Where()
     _add_filters(where, query, cwds)
-    if query.cursor is not None:
+    place = thread_place(query)
+    if place is not None:
         # A row value is what lets SQLite start inside the index instead of filtering up to it.
         comparison = "<" if query.descending else ">"
-        where.add(f"({column}, id) {comparison} (?, ?)", _place(query, query.cursor))
+        where.add(f"({column}, id) {comparison} (?, ?)", place)
     direction = "DESC" if query.descending else "ASC"
     sql = (
         f"SELECT {column}, id, digest FROM threads{_few(query)}{where.sql()}"
@@ -61,16 +55,6 @@ def _few(query: ThreadQuery) -> str:
     if query.parent_id is not None:
         return " INDEXED BY threads_parent"
     return " INDEXED BY sqlite_autoindex_threads_1" if query.ancestor_id is not None else ""
-
-
-def _place(query: ThreadQuery, cursor: str) -> tuple[int, str]:
-    match decode_cursor("threads", query.fingerprint(), cursor):
-        case [int(sort_ms), str(thread_id)] if abs(sort_ms) < 1 << 63:
-            return sort_ms, thread_id
-        case _:
-            raise InvalidRequest(
-                f"invalid cursor: {cursor!r}", hint="pass next_cursor of an earlier page unchanged"
-            )
 
 
 class _Where:

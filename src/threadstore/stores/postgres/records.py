@@ -8,11 +8,10 @@ import msgspec
 
 from threadstore.errors import StoreUnavailable
 from threadstore.metadata import StoredThread, source_kind
-from threadstore.queries import resolve_cwd
+from threadstore.queries import resolve_cwd, searchable_text
 
-__all__ = ["columns", "decode_record", "plain_text", "searchable"]
+__all__ = ["columns", "decode_record", "plain_text"]
 
-_BOUNDARY: Final = "\x1f"  # between searchable texts, so that no term matches across two of them
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder(StoredThread).decode
 
@@ -33,7 +32,7 @@ def columns(thread: StoredThread) -> dict[str, Any]:
         "source_kind": plain_text(source_kind(source)),
         "source_custom": None if custom is None else plain_text(str(custom)),
         "displayable": bool(thread.name or thread.preview),
-        "search_text": searchable(thread),
+        "search_text": plain_text(searchable_text(thread)),
         "record": _encode(thread).decode(),
     }
 
@@ -47,12 +46,6 @@ def decode_record(data: bytes) -> StoredThread:
             f"a record in the database cannot be read: {error}",
             hint="a newer threadstore may have written it; update this one",
         ) from error
-
-
-def searchable(thread: StoredThread) -> str:
-    """What a search term is looked for in."""
-    texts = (thread.name, thread.title, thread.preview)
-    return plain_text(_BOUNDARY.join(text for text in texts if text).casefold())
 
 
 def plain_text(text: str) -> str:

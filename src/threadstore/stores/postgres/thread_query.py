@@ -6,7 +6,6 @@ from collections.abc import Collection
 from typing import Any, Final
 
 from threadstore.clock import from_ms
-from threadstore.errors import InvalidRequest
 from threadstore.ids import parse_thread_id
 from threadstore.queries import SortKey, ThreadQuery, resolve_cwd, thread_place
 from threadstore.stores.postgres.records import plain_text
@@ -33,7 +32,7 @@ def select(
     column = _SORT_COLUMN[query.sort_key]
     place = thread_place(query)
     if place is not None:
-        values |= {"moment": _moment(place[0]), "thread": parse_thread_id(place[1])}
+        values |= {"moment": from_ms(place[0]), "thread": parse_thread_id(place[1])}
         # A row value is what lets the server start inside the index.
         comparison = "<" if query.descending else ">"
         where.append(f"({column}, thread_id) {comparison} (%(moment)s, %(thread)s::uuid)")
@@ -56,15 +55,6 @@ def _halves(query: ThreadQuery) -> list[str]:
     if query.archived is None:
         return [active, old]
     return [old if query.archived else active]
-
-
-def _moment(ms: int) -> Any:
-    try:
-        return from_ms(ms)
-    except OverflowError as error:
-        raise InvalidRequest(
-            "invalid cursor", hint="pass next_cursor of an earlier page unchanged"
-        ) from error
 
 
 def _filters(
