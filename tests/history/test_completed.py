@@ -61,7 +61,8 @@ def completed(item: RolloutItem) -> dict[str, Any]:
 CHANGES = {"/repo/a.txt": {"type": "add", "content": "hi\n"}}
 CALL = {"server": "s", "tool": "t", "arguments": {"a": 1}}
 DURATION = {"secs": 0, "nanos": 1}
-AGENT = {"agent_thread_id": THREAD, "agent_path": "/main/ada"}
+ROOT_AGENT = "/root"  # Codex's word for the first agent; it refuses paths that begin otherwise
+AGENT = {"agent_thread_id": THREAD, "agent_path": f"{ROOT_AGENT}/ada"}
 
 FORMS = {
     "user": (
