@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, Self
 
 from threadstore.clock import SystemClock
 from threadstore.errors import Conflict, InvalidRequest, ThreadNotFound
 from threadstore.history.completed import OpenTurn, completed_form
 from threadstore.history.items import History, RolloutItem
 from threadstore.history.policy import canonical
+from threadstore.live._handle import Handle
 from threadstore.store import AppendReceipt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
-    from threadstore.metadata import HistoryMode, StoredThread, ThreadMetadataPatch
+    from threadstore.metadata import StoredThread, ThreadMetadataPatch
 
 __all__ = ["EphemeralThread"]
 
 
-class EphemeralThread:
+class EphemeralThread(Handle):
     """A thread that exists in this object only; made by ``ThreadManager.create``.
 
     Takes part in everything that needs a history while it runs, and has no metadata to change.
@@ -29,37 +30,15 @@ class EphemeralThread:
     rollout_path: None = None
 
     def __init__(self, stored: StoredThread, inherited: Sequence[RolloutItem] = ()) -> None:
-        self._stored = stored
-        self._mode = cast("HistoryMode", stored.history_mode)
+        super().__init__(stored)
         self._turn = OpenTurn(thread_id=stored.id)
         self._items = self._kept(inherited)
         self._receipts: dict[str, AppendReceipt] = {}
-        self._closed = False
-
-    @property
-    def id(self) -> str:
-        """The thread's id."""
-        return self._stored.id
-
-    @property
-    def history_mode(self) -> HistoryMode:
-        """``legacy`` or ``paginated``: decides which items persist."""
-        return self._mode
-
-    @property
-    def parent_thread_id(self) -> str | None:
-        """The thread that spawned it, if any."""
-        return self._stored.parent_thread_id
 
     @property
     def position(self) -> int:
         """Number of items so far."""
         return len(self._items)
-
-    @property
-    def closed(self) -> bool:
-        """Whether it was shut down or discarded."""
-        return self._closed
 
     async def read(self) -> StoredThread:
         """The metadata it was created with."""

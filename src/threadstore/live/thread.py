@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack, suppress
-from typing import TYPE_CHECKING, Any, Final, Self, cast
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import msgspec
 
@@ -21,9 +21,9 @@ from threadstore.history.facts import FactObserver
 from threadstore.history.items import History, RolloutItem
 from threadstore.history.policy import canonical
 from threadstore.live._git import collect_git_info
+from threadstore.live._handle import Handle
 from threadstore.live._metadata_sync import ThreadMetadataSync
 from threadstore.metadata import (
-    HistoryMode,
     MetadataOrigin,
     NewThread,
     StoredThread,
@@ -41,7 +41,7 @@ RECOVERY_BATCH: Final = 256
 """Items looked at together while a history is searched for facts."""
 
 
-class LiveThread:
+class LiveThread(Handle):
     """One active thread, made by :meth:`create` or :meth:`resume`.
 
     Every call takes its turn, in the order of the calls: an append is through policy, history,
@@ -63,15 +63,13 @@ class LiveThread:
         self._store = store
         self._clock = clock
         self._turn = self._unsettled_turn = turn
-        self._stored = stored
+        super().__init__(stored)
         self._sync = sync
-        self._mode = cast("HistoryMode", stored.history_mode)
         self._position = position
         self._observed_position = position
         # Items of an append whose outcome is unknown; empty if only the position is.
         self._unsettled: Sequence[RolloutItem] | None = None
         self._appended = False
-        self._closed = False
         self._lock = asyncio.Lock()
 
     # Opening
@@ -139,21 +137,6 @@ class LiveThread:
     # What it is
 
     @property
-    def id(self) -> str:
-        """The thread's id."""
-        return self._stored.id
-
-    @property
-    def history_mode(self) -> HistoryMode:
-        """``legacy`` or ``paginated``: decides which items persist."""
-        return self._mode
-
-    @property
-    def parent_thread_id(self) -> str | None:
-        """The thread that spawned it, if any."""
-        return self._stored.parent_thread_id
-
-    @property
     def rollout_path(self) -> str | None:
         """Where its history is or will be, on stores with files; else ``None``."""
         return self._stored.rollout_path
@@ -162,11 +145,6 @@ class LiveThread:
     def position(self) -> int:
         """Position after the last line that this handle knows of; 0 before the first."""
         return self._position
-
-    @property
-    def closed(self) -> bool:
-        """Whether it was shut down or discarded."""
-        return self._closed
 
     async def is_live(self) -> bool:
         """Whether it is open once all calls made before have ended."""
