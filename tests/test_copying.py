@@ -319,6 +319,29 @@ async def _forks(store: ThreadStore, mode: Any) -> tuple[str, str, str]:
     return chain[0], chain[1], chain[2]
 
 
+async def test_a_thread_whose_writer_is_about_to_go_is_waited_for(database: str) -> None:
+    """As one that a killed copy was just writing."""
+    async with open_store("memory:") as source, open_store(database) as destination:
+        threads = [(await record_thread(source, ManualClock())).id for _ in range(2)]
+        await copy(source, destination, *threads)
+        await source.resume_thread(threads[0])
+        await source.append_items(threads[0], [items.agent_message("more")])
+        async with open_store(database) as other:
+            await other.resume_thread(threads[0])
+            copier = Copier(source, destination, patience=30)
+            results = []
+            async for done in copier.run(threads):
+                results.append((done.thread_id, done.result))
+                if done.result == "failed":
+                    await other.shutdown_thread(threads[0])
+        assert results == [
+            (threads[0], "failed"),
+            (threads[1], "unchanged"),
+            (threads[0], "extended"),
+        ]
+        assert await raw(source, threads[0]) == await raw(destination, threads[0])
+
+
 async def test_a_copied_file_has_the_time_of_its_thread(tmp_path: Path) -> None:
     """Codex fills a new database with the times of the files."""
     clock = ManualClock()

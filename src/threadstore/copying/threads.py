@@ -13,20 +13,25 @@ Two histories have no log of their own that says everything, and are copied as o
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator, Iterable, Mapping
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
 from threadstore.copying.log import LogCopy
 from threadstore.copying.metadata import observe, settle
-from threadstore.errors import ThreadNotFound, ThreadStoreError
+from threadstore.errors import Conflict, ThreadNotFound, ThreadStoreError
 from threadstore.ids import parse_thread_id
 from threadstore.metadata import StoredThread
 from threadstore.queries import SortKey, ThreadQuery
 from threadstore.store import ThreadStore
 
 __all__ = ["CopiedThread", "Copier", "all_thread_ids"]
+
+_PAUSE: Final = 0.5
+"""Seconds between two tries of threads that somebody else writes."""
 
 Result: TypeAlias = Literal["copied", "extended", "unchanged", "failed"]
 
@@ -51,12 +56,20 @@ class Copier:
     """
 
     def __init__(
-        self, source: ThreadStore, destination: ThreadStore, *, dry_run: bool = False
+        self,
+        source: ThreadStore,
+        destination: ThreadStore,
+        *,
+        dry_run: bool = False,
+        patience: float = 0.0,
     ) -> None:
-        """*dry_run*: look and compare only."""
+        """*dry_run*: look and compare only. *patience*: how many seconds to go on trying threads
+        that somebody else writes at the destination, as a copy that was killed seems to for a
+        while."""
         self._source = source
         self._destination = destination
         self._dry_run = dry_run
+        self._patience = patience
         self._done: dict[str, CopiedThread] = {}
         self._in_work: set[str] = set()
         self._copies: dict[str, StoredThread] = {}
@@ -64,8 +77,9 @@ class Copier:
     async def run(self, thread_ids: Iterable[str]) -> AsyncIterator[CopiedThread]:
         """Copy these threads and those they stand on; each as it is done.
 
-        A thread that fails does not stop the others. Threads are archived at the end; one that
-        cannot be comes a second time, as failed. Raises :class:`InvalidRequest` for what is no id.
+        A thread that fails does not stop the others. Threads are archived at the end. One that
+        cannot be comes a second time, as failed; so does one that was waited for. Raises
+        :class:`InvalidRequest` for what is no id.
         """
         told = 0
         for thread_id in [parse_thread_id(thread_id) for thread_id in thread_ids]:
@@ -74,11 +88,26 @@ class Copier:
             told += len(news)
             for done in news:
                 yield done
+        async for done in self._try_again():
+            yield done
         for thread in _parents_first(self._copies):
             try:
                 await self._archive_alike(thread)
             except ThreadStoreError as error:
                 yield CopiedThread(thread_id=thread.id, result="failed", error=error)
+
+    async def _try_again(self) -> AsyncIterator[CopiedThread]:
+        """The threads that somebody else wrote, while there is patience."""
+        deadline = time.monotonic() + self._patience
+        while (held := [*filter(_is_held, self._done.values())]) and time.monotonic() < deadline:
+            await asyncio.sleep(min(_PAUSE, self._patience))
+            for one in held:
+                del self._done[one.thread_id]
+            for one in held:
+                await self._copy(one.thread_id)
+                done = self._done[one.thread_id]
+                if not _is_held(done):
+                    yield done
 
     async def _copy(self, thread_id: str) -> ThreadStoreError | None:
         """One thread, unless that was tried before; why it failed."""
@@ -124,6 +153,10 @@ class Copier:
             await self._destination.archive_thread(thread.id)
         elif there.archived and not thread.archived:
             await self._destination.unarchive_thread(thread.id)
+
+
+def _is_held(done: CopiedThread) -> bool:
+    return isinstance(done.error, Conflict) and done.error.holder is not None
 
 
 async def all_thread_ids(store: ThreadStore) -> list[str]:

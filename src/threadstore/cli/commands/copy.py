@@ -23,6 +23,8 @@ _RESULTS: Final = {
     "unchanged": "already there",
     "failed": "failed",
 }
+_PATIENCE: Final = 15.0
+"""Seconds after which the writer of a copy that was killed has surely lost its threads."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -59,11 +61,12 @@ async def run(context: Context, args: argparse.Namespace) -> int:
     done: dict[str, CopiedThread] = {}
     async with context.open_store(source) as here, context.open_store(destination) as there:
         ids = await _chosen(here, args)
-        copier = Copier(here, there, dry_run=args.dry_run)
+        copier = Copier(here, there, dry_run=args.dry_run, patience=_PATIENCE)
         try:
             with context.console.counting("copying", len(ids)) as advance:
                 async for one in copier.run(ids):
-                    advance()
+                    if one.thread_id not in done:
+                        advance()
                     done[one.thread_id] = one
         except asyncio.CancelledError:
             context.console.remark(
