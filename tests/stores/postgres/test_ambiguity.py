@@ -140,6 +140,22 @@ async def test_what_is_observed_of_a_new_thread_is_kept_if_its_first_lines_were_
     assert (await store.read_thread(thread.id)).title == "t"
 
 
+async def test_an_append_that_comes_when_the_last_flights_end_is_not_forgotten(
+    open_with: OpenStore,
+) -> None:
+    async with open_with() as store:
+        threads = [(await store.create_thread(NewThread(cwd=""))).id for _ in range(5)]
+
+        async def write(thread_id: str) -> None:
+            await store.append_items(thread_id, [message("x")])
+            await asyncio.sleep(0)
+            await store.append_items(thread_id, [message("y")])
+
+        async with asyncio.timeout(PATIENCE):
+            for _ in range(60):
+                await asyncio.gather(*map(write, threads))
+
+
 async def test_nobody_waits_for_appends_that_were_cancelled_with_their_loop(
     open_with: OpenStore,
 ) -> None:

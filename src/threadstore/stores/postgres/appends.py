@@ -98,9 +98,7 @@ class Appender:
         lost, or the key was used before. Ends only when that is certain, also if cancelled."""
         self._waiting.append(append)
         if len(self._flights) < (_FLIGHTS if self._together else 8 * _FLIGHTS):
-            flight = asyncio.get_running_loop().create_task(self._fly())
-            self._flights.add(flight)
-            flight.add_done_callback(self._landed)
+            self._launch()
         try:
             return await asyncio.shield(append.done)
         except asyncio.CancelledError:
@@ -134,12 +132,21 @@ class Appender:
             for append in batch:
                 append.done.set_result(append.thread in written)
 
+    def _launch(self) -> None:
+        flight = asyncio.get_running_loop().create_task(self._fly())
+        self._flights.add(flight)
+        flight.add_done_callback(self._landed)
+
     def _landed(self, flight: asyncio.Task[None]) -> None:
         self._flights.discard(flight)
-        if not self._flights:  # cancelled, as at the end of the loop: nobody takes the rest along
-            for append in self._waiting:
-                append.done.cancel()
-            self._waiting.clear()
+        if self._flights or not self._waiting:
+            return
+        if not flight.cancelled():  # what came when it had ended already, but not landed
+            self._launch()
+            return
+        for append in self._waiting:  # at the end of the loop nobody takes them along
+            append.done.cancel()
+        self._waiting.clear()
 
     def _take(self) -> list[Append]:
         """What goes next: one append, or as many keyless ones as fit."""
