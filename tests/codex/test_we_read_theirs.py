@@ -92,7 +92,7 @@ async def test_every_answer_is_theirs_but_for_what_they_get_wrong(
     silent = [name for name, i in home.recording.threads.items() if i not in home.answers.threads]
     for name in silent:
         assert await is_unknown(home.home, home.recording.threads[name])
-    prefix = "" if has_paginated(home) or len(release.modes) == 1 else "legacy threads: "
+    prefix = "legacy threads: " if home.recording.variant == "legacy" else ""
     for row, examples in ROWS.items():
         if any(example in home.recording.threads for example in examples):
             say(cells, prefix + row, known[row])
@@ -125,11 +125,6 @@ def say(cells: Cells, row: str, different: set[str]) -> None:
         cells.differs("theirs", row, "; ".join(sorted(different)))
     else:
         cells.works("theirs", row)
-
-
-def has_paginated(home: Played) -> bool:
-    threads = home.answers.threads.values()
-    return any(thread.get("historyMode") == "paginated" for thread in threads)
 
 
 async def test_lists_have_their_order_by_every_key_and_more_threads(
