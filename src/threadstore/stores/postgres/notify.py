@@ -143,5 +143,6 @@ async def _end(task: asyncio.Task[None] | None) -> None:
     """Cancel a task and wait for its end, also if the caller is cancelled meanwhile."""
     if task is None:
         return
-    task.cancel()
-    await asyncio.wait((task,))
+    while not task.done():
+        task.cancel()  # again: the driver may answer with an error of its own where it was waiting
+        await asyncio.wait((task,), timeout=_RECONNECT)
