@@ -114,8 +114,9 @@ async def test_an_abandoned_id_can_be_created_again(
 ) -> None:
     async with open_with() as one, open_with() as two:
         thread = await one.create_thread(NewThread(cwd=""))
-        with pytest.raises(Conflict):
+        with pytest.raises(Conflict) as caught:
             await two.create_thread(NewThread(cwd="", id=thread.id))
+        assert "process" in (caught.value.holder or "")
         harness.look(RUN_OUT)
         await two.create_thread(NewThread(cwd="", id=thread.id))
         await two.append_items(thread.id, [items.agent_message("two")])

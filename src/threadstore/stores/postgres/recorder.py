@@ -65,6 +65,9 @@ class Recorder:
         )
         rows = await self._database.rows(_RESERVE, values)
         if not rows:
+            head = await self._logs.head(thread_id)
+            if head is not None and not head.has_lines:
+                raise _held(thread_id, head)
             raise Conflict.exists(thread_id)
         epoch: int = rows[0][0]
         return epoch
