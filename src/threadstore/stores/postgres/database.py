@@ -173,8 +173,9 @@ class Database:
             except (psycopg.Error, PoolTimeout, PoolClosed, TimeoutError, OSError) as error:
                 if isinstance(error, ThreadStoreError):
                     raise
+                passes = await self._passes(error, again=deadline is not None)
                 deadline = deadline or time.monotonic() + self._config.retry_for
-                if not self._passes(error) or time.monotonic() + pause > deadline:
+                if not passes or time.monotonic() + pause > deadline:
                     raise await self._why(error) from error
             await asyncio.sleep(pause)
             if tries > self._config.pool_size:  # until then it may be one dead connection each
@@ -267,10 +268,17 @@ class Database:
                 hint="say transaction_pooling=true in the URL, whatever mode the pooler is in",
             )
 
-    def _passes(self, error: BaseException) -> bool:
-        if isinstance(error, PoolTimeout):
-            return self._unreachable
-        return _passes(error)
+    async def _passes(self, error: BaseException, *, again: bool) -> bool:
+        """Whether another try may help; *again*: this was not the first one."""
+        if not isinstance(error, PoolTimeout):
+            return _passes(error)
+        if again or self._unreachable:
+            return True
+        try:  # the pool need not know yet that the server has gone
+            await (await self.connect()).close()
+        except StoreUnavailable:
+            return True
+        return False
 
     async def _why(self, error: BaseException) -> StoreUnavailable:
         """The error for the caller; the pool does not say why it has no connection."""
