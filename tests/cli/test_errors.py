@@ -49,7 +49,7 @@ BAD_INPUT = [
     ("list", "--store", "what:ever"),
     ("list", "--store", "no url"),
     ("list", "--store", ""),
-    ("list", "--store", "postgresql://host/db"),
+    ("list", "--store", "postgresql://host/db?pool_size=0"),
     ("show", UNKNOWN),
     ("show", "not UTF-8 \udcff"),
     ("show", "no such thread"),
