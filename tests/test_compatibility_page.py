@@ -112,7 +112,8 @@ def suite(
     """A suite with two cells, with the machinery of the real one."""
     monkeypatch.setenv("RELEASES", "0.131.0")
     monkeypatch.delenv("RECORD", raising=False)
-    pytester.makeconftest("from tests.codex.conftest import *")
+    machinery = Path(cells.__file__).with_name("conftest.py")  # a copy, which finds for itself
+    pytester.makeconftest(machinery.read_text(encoding="utf-8"))
     pytester.mkdir("tests").joinpath("codex").mkdir()
     pytester.path.joinpath("tests/codex/test_suite.py").write_text(SUITE)
     return pytester

@@ -25,11 +25,6 @@ def model() -> Iterator[ModelServer]:
         yield server
 
 
-def pytest_sessionstart() -> None:
-    """Forget what another session in this process has found."""
-    _found.clear()
-
-
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test that asks for a ``release`` runs with each."""
     if "release" in metafunc.fixturenames:
