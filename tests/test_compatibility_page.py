@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,8 +11,6 @@ from tests.codex import cells
 from tools.compatibility_page import PAGE, page
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.codex.cells import Results
 
 DAY = dt.date(2026, 1, 2)
