@@ -143,8 +143,8 @@ class DamagedHome:
             return seen
 
     async def doctor(self) -> list[Finding]:
-        """What ``doctor --fix`` finds and does; locks that a Codex left when it ended, which it does
-        in one run and not in the next, are no damage."""
+        """What ``doctor --fix`` finds and does. Locks that a Codex left when it ended, which it
+        does in one run and not in the next, are no damage."""
         async with open_store(f"local:{self.path}") as store:
             found = await store.inspect(fix=True)
         return [finding for finding in found if finding.code != "leftover_lock"]
