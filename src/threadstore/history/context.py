@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from threadstore.history.messages import content_text
+from threadstore.history.messages import bare_user_text
+from threadstore.history.model_input import request_input, sent_form
 from threadstore.history.rollback import Removal, Rollbacks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from threadstore.history.items import RolloutItem
 
@@ -20,37 +21,7 @@ __all__ = ["ContextFold", "is_replacement", "request_input"]
 
 Json = dict[str, Any]
 
-_SENT: Final = frozenset(
-    {
-        "additional_tools",
-        "agent_message",
-        "compaction",
-        "configuration_update",
-        "context_compaction",
-        "custom_tool_call",
-        "custom_tool_call_output",
-        "function_call",
-        "function_call_output",
-        "image_generation_call",
-        "local_shell_call",
-        "message",
-        "reasoning",
-        "tool_search_call",
-        "tool_search_output",
-        "web_search_call",
-    }
-)
-_OUTPUT_OF: Final = {
-    "custom_tool_call": "custom_tool_call_output",
-    "function_call": "function_call_output",
-    "local_shell_call": "function_call_output",
-    "tool_search_call": "tool_search_output",
-}
-_OUTPUTS: Final = frozenset(_OUTPUT_OF.values())
-_BY_MODEL: Final = frozenset(_OUTPUT_OF) | {"image_generation_call", "web_search_call"}
-_ENDS: Final = frozenset({"task_complete", "turn_complete", "turn_aborted"})
-ABORTED: Final = "aborted"
-"""The output of a call that has none."""
+_ENDS: Final = ("task_complete", "turn_complete", "turn_aborted")
 
 
 class _Stretch:
@@ -136,7 +107,7 @@ class ContextFold:
                 handle(self, item.payload)
 
     def _response(self, payload: Json) -> None:
-        self._stretches[-1].add(self._rollbacks.place, _sent_form(payload))
+        self._stretches[-1].add(self._rollbacks.place, sent_form(payload))
 
     def _between_agents(self, payload: Json) -> None:
         self._response(_agent_message(payload))
@@ -147,7 +118,7 @@ class ContextFold:
         if not isinstance(replacement, list):
             replacement = _rebuilt(self.items, payload.get("message"))
         for item in replacement:
-            new.add(new.since, _sent_form(item) if isinstance(item, dict) else None)
+            new.add(new.since, sent_form(item) if isinstance(item, dict) else None)
         self._stretches.append(new)
 
     def _turn_context(self, payload: Json) -> None:
@@ -156,6 +127,7 @@ class ContextFold:
 
     def _event(self, payload: Json) -> None:
         kind, turn_id = payload.get("type"), payload.get("turn_id")
+        turn_id = turn_id if isinstance(turn_id, str) else None
         if kind == "token_count":
             info, limits = payload.get("info"), payload.get("rate_limits")
             self.token_info = info if isinstance(info, dict) else self.token_info
@@ -163,10 +135,10 @@ class ContextFold:
         elif kind in ("task_started", "turn_started"):
             if self.open_turn not in (None, turn_id):
                 self._overtaken.add(self.open_turn)
-            self.open_turn = turn_id if isinstance(turn_id, str) else None
+            self.open_turn = turn_id
         elif kind in _ENDS and turn_id not in self._overtaken:
-            # A late end of an earlier turn ends no other; one of an unknown turn (reviews have
-            # them) does.
+            # A late end of an earlier turn ends no other; that of an unknown one does, because
+            # reviews end under another id than they began.
             self.open_turn = None
 
     def _remove(self, removal: Removal) -> None:
@@ -192,91 +164,13 @@ def is_replacement(item: RolloutItem) -> bool:
     return isinstance(item.payload.get("replacement_history"), list)
 
 
-def request_input(items: Iterable[Json]) -> list[Json]:
-    """What can be sent of *items*: each call with an output, each output with its call.
-
-    A call without an output gets one right behind it that says ``aborted``. Outputs without a call
-    and items of kinds that no model takes are left out, and reasoning that led to nothing: the API
-    refuses all three. The same input always gives the same request; a request stays as it is.
-    """
-    known = [item for item in items if item.get("type") in _SENT]
-    partners, paired = _pairs(known)
-    sent: list[Json] = []
-    for index, item in enumerate(known):
-        kind = item["type"]
-        if kind == "reasoning" and not _leads_somewhere(known, index):
-            continue
-        if kind in _OUTPUTS and index not in paired:
-            continue
-        sent.append(item)
-        if kind in _OUTPUT_OF and index not in partners and _call_id(item) is not None:
-            sent.append(_aborted(item))
-    return sent
-
-
-def _pairs(items: Sequence[Json]) -> tuple[set[int], set[int]]:
-    """The indexes of calls with an output, and of outputs with a call."""
-    waiting: dict[tuple[str, str], int] = {}
-    calls: set[int] = set()
-    outputs: set[int] = set()
-    for index, item in enumerate(items):
-        kind, call_id = item["type"], _call_id(item)
-        if call_id is None:
-            if kind in _OUTPUTS:
-                outputs.add(index)  # of a tool that runs at the server
-        elif kind in _OUTPUT_OF:
-            waiting[_OUTPUT_OF[kind], call_id] = index
-        elif kind in _OUTPUTS:
-            call = waiting.pop((kind, call_id), None)
-            if call is not None:
-                calls.add(call)
-                outputs.add(index)
-    return calls, outputs
-
-
-def _leads_somewhere(items: Sequence[Json], index: int) -> bool:
-    following = next((i for i in items[index + 1 :] if i["type"] != "reasoning"), None)
-    if following is None:
-        return False
-    return following["type"] in _BY_MODEL or following.get("role") == "assistant"
-
-
-def _call_id(item: Json) -> str | None:
-    call_id = item.get("call_id")
-    return call_id if isinstance(call_id, str) else None
-
-
-def _aborted(call: Json) -> Json:
-    output: Json = {"type": _OUTPUT_OF[call["type"]], "call_id": call["call_id"]}
-    if call["type"] == "tool_search_call":
-        return {**output, "status": "completed", "execution": "client", "tools": []}
-    return {**output, "output": ABORTED}
-
-
-_UNSENT: Final = ("id", "internal_chat_message_metadata_passthrough")
-
-
-def _sent_form(payload: Json) -> Json | None:
-    """A persisted item as it is sent: without what only the history needs."""
-    kind = payload.get("type")
-    if kind == "compaction_summary":  # older files
-        kind = "compaction"
-    if kind not in _SENT:
-        return None
-    left_out = (*_UNSENT, "status") if kind in ("message", "function_call") else _UNSENT
-    short = {
-        key: value for key, value in payload.items() if key not in left_out and value is not None
-    }
-    return {**short, "type": kind}
-
-
 def _rebuilt(items: Sequence[Json], message: Any) -> list[Json]:
     """The context after a compaction that does not say what is left: what the user said, and the
-    summary."""
+    summary as if the user had said it, too (Codex 0.131 and 0.169)."""
     text = message if isinstance(message, str) else ""
-    content = [{"type": "output_text", "text": text}]
-    said = [item for item in items if item.get("role") == "user" and content_text(item["content"])]
-    return [*said, {"type": "message", "role": "assistant", "content": content}]
+    summary = {"type": "input_text", "text": text}
+    said = [item for item in items if bare_user_text(item).text is not None]
+    return [*said, {"type": "message", "role": "user", "content": [summary]}]
 
 
 def _agent_message(payload: Json) -> Json:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Removal", "Rollbacks", "is_rollback", "removed_by_last_revert", "surviving"]
 
 _DECISIVE: Final = (
-    *("type", "role", "turn_id", "num_turns", "error", "codex_error_info"),
+    *("type", "turn_id", "num_turns", "error", "codex_error_info"),
     *("call_id", "callId", "event_id", "item_id"),
 )
 """What turns are told apart by; texts only matter in so far as there is one."""
@@ -124,14 +124,16 @@ def _is_counter(item: RolloutItem) -> bool:
 
 def _outline(item: RolloutItem, place: int) -> RolloutItem:
     """What :class:`TurnBuilder` looks at, so that a long history does not stay in memory."""
-    payload: Any = None
-    if item.type in ("session_meta", "event_msg", "response_item"):
-        payload = item.payload
-        if item.type == "event_msg" and isinstance(payload, dict):
-            payload = _event(payload)
-        elif item.type == "response_item" and item.kind != "message":
-            payload = {"type": item.kind}
-    return RolloutItem(item.type, payload, item.timestamp, position=place)
+    payload = item.payload
+    if not isinstance(payload, dict):
+        payload = None
+    elif item.type == "event_msg":
+        payload = _event(payload)
+    elif item.type == "session_meta":
+        payload = dict.fromkeys(payload)
+    elif item.kind != "message":  # of a message the builder may want the text (Codex 0.29)
+        payload = {"type": item.kind}
+    return RolloutItem(item.type, payload, position=place)
 
 
 def _event(payload: dict[str, Any]) -> dict[str, Any]:
