@@ -34,9 +34,13 @@ _KINDS: Final = {
     "server_is_overloaded": ("server_overloaded", True),
     "slow_down": ("server_overloaded", True),
     "server_error": ("internal_server_error", True),
-    "rate_limit_exceeded": ("response_stream_disconnected", True),
+    "rate_limit_exceeded": ("response_too_many_failed_attempts", True),
 }
 """Codes of ``response.failed`` and of error bodies: the kind, and whether to try again."""
+_TOO_LONG: Final = re.compile(
+    "maximum context length|exceeds? the (?:model's )?context", re.IGNORECASE
+)
+"""How servers that know no code say that the input is too long for the model."""
 _OTHER_FAILURE: Final = ("other", True)
 _UNITS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _PART: Final = r"(\d+(?:\.\d+)?)\s*(ms|h|s(?:ec(?:ond)?s?)?|m(?:in(?:ute)?s?)?)"
@@ -106,9 +110,12 @@ def usage_of(response: Json) -> TokenUsage | None:
 
 def error_of(error: Json, *, usage: TokenUsage | None = None) -> ModelError:
     """The ``error`` object of a response, or of an ``error`` event, as a :class:`ModelError`."""
-    code = str(error.get("code") or error.get("type") or "")
-    message = str(error.get("message") or code or "the model's server reported an error")
-    kind, retryable = _KINDS.get(code, _OTHER_FAILURE)
+    words = [str(error[name]) for name in ("code", "type") if error.get(name)]
+    message = str(error.get("message") or " ".join(words) or "the model's server reports an error")
+    known = (_KINDS[word] for word in words if word in _KINDS)
+    kind, retryable = next(known, _OTHER_FAILURE)
+    if _TOO_LONG.search(message):
+        kind, retryable = _KINDS["context_length_exceeded"]
     return ModelError(
         message,
         kind=kind,

@@ -14,6 +14,7 @@ from threadstore.engine.model import ModelError
 from threadstore.metadata import TokenUsage
 
 __all__ = [
+    "Bytes",
     "Call",
     "Failed",
     "Incomplete",
@@ -69,6 +70,12 @@ class Pause(msgspec.Struct, frozen=True):
     """Set when the stream has come here."""
 
 
+class Bytes(msgspec.Struct, frozen=True):
+    """What a server writes into its stream as it stands: half an event, or garbage."""
+
+    data: bytes
+
+
 class Failed(msgspec.Struct, frozen=True):
     """``response.failed`` with this code ends the response, e.g. ``context_length_exceeded``."""
 
@@ -82,7 +89,7 @@ class Incomplete(msgspec.Struct, frozen=True):
     reason: str = "max_output_tokens"
 
 
-Part: TypeAlias = Say | Think | Call | Raw | Pause | Failed | Incomplete
+Part: TypeAlias = Say | Think | Call | Raw | Pause | Bytes | Failed | Incomplete
 
 
 class Reply:
@@ -120,8 +127,8 @@ class Reply:
         """Whether the parts are followed by completion."""
         return not (self.cut or self.hang or self.error is not None)
 
-    def events(self, number: int, model: str, input_items: int) -> Iterator[Json | Pause]:
-        """The events of the answer to request *number*, with the pauses between them.
+    def events(self, number: int, model: str, input_items: int) -> Iterator[Json | Pause | Bytes]:
+        """The events of the answer to request *number*, with the pauses and bytes between.
 
         All ids derive from *response_id*, or else from *number*.
         """
@@ -133,7 +140,7 @@ class Reply:
         usage = _usage(self.usage, input_items)
         last = max((i for i, part in enumerate(self.parts) if isinstance(part, Say)), default=-1)
         for index, part in enumerate(self.parts):
-            if isinstance(part, Pause):
+            if isinstance(part, Pause | Bytes):
                 yield part
                 continue
             if isinstance(part, Failed | Incomplete):

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from threadstore.engine.model import ModelEvent, ModelRequest, RateLimits
 from threadstore.engine.responses import ResponseReader
 from threadstore.testing.replies import (
+    Bytes,
     Call,
     Failed,
     Incomplete,
@@ -56,7 +57,9 @@ class ScriptedModel:
         if reply.rate_limits is not None:
             yield RateLimits(reply.rate_limits)
         reader = ResponseReader()
-        for step in reply.events(number, request.model, len(request.input)):
+        steps = reply.events(number, request.model, len(request.input))
+        for step in steps:
+            assert not isinstance(step, Bytes), "only a server can say bytes"
             if isinstance(step, Pause):
                 await _wait(step)
             elif (event := reader.read(step)) is not None:
