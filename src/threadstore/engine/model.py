@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import msgspec
@@ -22,6 +23,7 @@ __all__ = [
     "RateLimits",
     "ReasoningDelta",
     "TextDelta",
+    "answer",
 ]
 
 Json = dict[str, Any]
@@ -138,6 +140,31 @@ class ModelError(RuntimeError):
         if self.kind in _WITH_STATUS:
             return {self.kind: {"http_status_code": self.http_status}}
         return self.kind
+
+
+async def answer(model: Model, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+    """The events of *model*'s answer, up to and with :class:`Completed`.
+
+    Whatever goes wrong is :class:`ModelError`: also an end without :class:`Completed`, and what a
+    client raises that should not.
+    """
+    async with aclosing(model.stream(request)) as stream:
+        while True:
+            try:
+                event = await anext(stream)
+            except StopAsyncIteration:
+                raise ModelError(
+                    "the stream ended before the response was complete",
+                    kind="response_stream_disconnected",
+                    retryable=True,
+                ) from None
+            except ModelError:
+                raise
+            except Exception as error:  # a client is foreign code
+                raise ModelError(f"{type(error).__name__}: {error}") from error
+            yield event
+            if isinstance(event, Completed):
+                return
 
 
 _WITH_STATUS = frozenset(

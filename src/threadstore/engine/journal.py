@@ -1,0 +1,85 @@
+"""Where everything that happens in a session passes: kept first, then told.
+
+One order for all: a line is in the history, in the model's context and in the hands of those who
+follow before the next one starts. An interruption never comes between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from threadstore.engine.events import Event
+from threadstore.history.items import RolloutItem
+from threadstore.history.policy import canonical
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+
+    from threadstore.history.context import ContextFold
+    from threadstore.manager import ThreadHandle
+
+__all__ = ["Entry", "Journal", "uninterrupted"]
+
+Entry: TypeAlias = RolloutItem | Event
+
+
+class Journal:
+    """Writes what happens into the thread and the model's context, and tells those who follow."""
+
+    def __init__(
+        self, handle: ThreadHandle, fold: ContextFold, tell: Callable[[Event], None]
+    ) -> None:
+        self.handle = handle
+        self.fold = fold
+        self._tell = tell
+        self._lock = asyncio.Lock()
+
+    async def record(self, *entries: Entry) -> None:
+        """Keep *entries*, all or none, then tell the events among them.
+
+        Goes through to its end if the caller is cancelled. Raises what ``append_items`` raises;
+        then nothing is told.
+        """
+        await uninterrupted(self._record(entries))
+
+    async def repeat(self, items: Sequence[RolloutItem]) -> None:
+        """Append lines of the history once more, as they stand there."""
+        await uninterrupted(self._repeat(items))
+
+    def tell(self, *events: Event) -> None:
+        """Tell what is never kept."""
+        for event in events:
+            self._tell(event)
+
+    async def _record(self, entries: Sequence[Entry]) -> None:
+        items = [entry if isinstance(entry, RolloutItem) else entry.as_item() for entry in entries]
+        async with self._lock:
+            await self.handle.append_items(items)
+            for item in canonical(items, self.handle.history_mode):
+                self.fold.feed(item)
+            for entry in entries:
+                if not isinstance(entry, RolloutItem):
+                    self._tell(entry)
+
+    async def _repeat(self, items: Sequence[RolloutItem]) -> None:
+        async with self._lock:
+            await self.handle.append_items(items, verbatim=True)
+            for item in items:
+                self.fold.feed(item)
+
+
+async def uninterrupted(work: Coroutine[Any, Any, None]) -> None:
+    """Await *work* to its end; if the caller is cancelled meanwhile, that comes after."""
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait((task,))
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        if not task.cancelled() and task.exception() is not None:
+            raise cancelled from task.exception()
+        raise cancelled
+    task.result()

@@ -1,0 +1,117 @@
+"""What a model says: each output item as the line that is kept and the events that tell of it."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from threadstore.engine.events import (
+    AgentMessage,
+    AgentReasoning,
+    AgentReasoningRawContent,
+    Event,
+    WebSearchEnd,
+)
+from threadstore.history.items import RolloutItem
+from threadstore.history.messages import content_text
+
+__all__ = ["CALLS", "kept_item", "message_text", "partial_message", "told_of", "turn_item"]
+
+Json = dict[str, Any]
+
+CALLS: Final = frozenset({"function_call", "custom_tool_call"})
+"""Output items that ask for a tool of ours."""
+
+# What the server adds to items of these kinds and Codex 0.131 does not keep: it is never sent back.
+_DROPPED: Final = {
+    "message": ("id", "status"),
+    "reasoning": ("id", "status"),
+    "function_call": ("id", "status"),
+    "custom_tool_call": ("id",),
+    "web_search_call": ("id",),
+    "local_shell_call": ("id",),
+}
+
+
+def kept_item(item: Json) -> RolloutItem:
+    """The line of history that keeps *item*, as it is sent back to the model."""
+    dropped = _DROPPED.get(item.get("type", ""), ())
+    kept = {key: value for key, value in item.items() if key not in dropped}
+    if item.get("type") == "message":
+        parts = item.get("content")
+        kept["content"] = [_kept_part(part) for part in parts] if isinstance(parts, list) else []
+        if kept.get("phase") is None:
+            kept.pop("phase", None)
+    return RolloutItem("response_item", kept)
+
+
+def _kept_part(part: Any) -> Json:
+    if not isinstance(part, dict):
+        return {"type": "output_text", "text": ""}
+    if part.get("type") == "refusal":
+        return {"type": "output_text", "text": part.get("refusal") or ""}
+    return {key: value for key, value in part.items() if value or key in ("type", "text")}
+
+
+def message_text(item: Json) -> str:
+    """The text of a message, refusals included."""
+    return content_text(kept_item(item).payload["content"])
+
+
+def partial_message(text: str) -> RolloutItem:
+    """The line that keeps what a message said until it was cut off."""
+    content = [{"type": "output_text", "text": text}]
+    return RolloutItem(
+        "response_item", {"type": "message", "role": "assistant", "content": content}
+    )
+
+
+def turn_item(item: Json, item_id: str) -> Json | None:
+    """The item of the turn that *item* is shown as; ``None``: it is not shown by itself."""
+    kind = item.get("type")
+    if kind == "message":
+        content = [{"type": "Text", "text": message_text(item)}]
+        phase = item.get("phase")
+        more = {} if phase is None else {"phase": phase}
+        return {"type": "AgentMessage", "id": item_id, "content": content, **more}
+    if kind == "reasoning":
+        return {
+            "type": "Reasoning",
+            "id": item_id,
+            "summary_text": _texts(item.get("summary")),
+            "raw_content": _texts(item.get("content")),
+        }
+    if kind == "web_search_call":
+        action = _search(item)
+        query = action.get("query") or ""
+        return {"type": "WebSearch", "id": item_id, "query": query, "action": action}
+    return None
+
+
+def told_of(item: Json, item_id: str, turn_id: str) -> list[Event]:
+    """The events by which legacy threads tell of *item*."""
+    kind = item.get("type")
+    if kind == "message":
+        text = message_text(item)
+        phase = item.get("phase")
+        return [AgentMessage(turn_id=turn_id, message=text, phase=phase)] if text else []
+    if kind == "reasoning":
+        raw = _texts(item.get("content"))
+        return [
+            *(AgentReasoning(turn_id=turn_id, text=text) for text in _texts(item.get("summary"))),
+            *(AgentReasoningRawContent(turn_id=turn_id, text=text) for text in raw),
+        ]
+    if kind == "web_search_call":
+        action = _search(item)
+        query = action.get("query") or ""
+        return [WebSearchEnd(turn_id=turn_id, call_id=item_id, query=query, action=action)]
+    return []
+
+
+def _search(item: Json) -> Json:
+    action = item.get("action")
+    return action if isinstance(action, dict) else {"type": "other"}
+
+
+def _texts(parts: Any) -> list[str]:
+    found = (part.get("text") for part in parts or () if isinstance(part, dict))
+    return [text for text in found if isinstance(text, str) and text]

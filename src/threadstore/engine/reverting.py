@@ -1,0 +1,98 @@
+"""Going back to an earlier turn, and forward again, both by appending only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from threadstore.engine.events import ThreadRolledBack
+from threadstore.errors import InvalidRequest
+from threadstore.history.context import ContextFold, request_input
+from threadstore.history.rollback import removed_by_last_revert
+from threadstore.history.turns import build_turns
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from threadstore.engine.state import SessionState
+    from threadstore.history.items import RolloutItem
+
+__all__ = ["redo", "revert"]
+
+_BYTES_PER_TOKEN = 4
+
+
+async def revert(
+    state: SessionState, *, before_turn: str | None, turns: int | None
+) -> tuple[str, ...]:
+    """Append the marker that takes the last turns back; their ids. See ``Session.revert``."""
+    items = await _history(state)
+    shown = [turn.id for turn in build_turns(items)]
+    count = _count(shown, before_turn, turns)
+    removed = tuple(shown[-count:])
+    marker = ThreadRolledBack(turn_id=removed[0], num_turns=count)
+    state.journal.fold = _folded([*items, marker.as_item()])
+    if state.tokens.total is None:
+        await state.journal.record(marker)
+    else:  # how full the context is now comes before the marker (Codex 0.131)
+        state.tokens.estimate(_size(state))
+        await state.journal.record(state.tokens.event(removed[0]), marker)
+    await _refold(state)
+    await state.journal.handle.flush()
+    return removed
+
+
+async def redo(state: SessionState) -> tuple[str, ...]:
+    """Append what the last revert took back; the ids of its turns. See ``Session.redo``."""
+    items = await _history(state)
+    removed = removed_by_last_revert(items)
+    if not removed:
+        raise InvalidRequest(
+            f"thread {state.thread_id} has nothing to redo",
+            hint="a revert can be taken back until the next turn begins",
+        )
+    before = {turn.id for turn in build_turns(items)}
+    await state.journal.repeat(removed)
+    items = await _refold(state)
+    if state.tokens.total is not None:
+        state.tokens.estimate(_size(state))
+    await state.journal.handle.flush()
+    return tuple(turn.id for turn in build_turns(items) if turn.id not in before)
+
+
+def _count(shown: list[str], before_turn: str | None, turns: int | None) -> int:
+    if (before_turn is None) == (turns is None):
+        raise InvalidRequest("say before_turn or turns, one of the two")
+    if before_turn is not None:
+        if before_turn not in shown:
+            raise InvalidRequest(f"no such turn: {before_turn}", hint="list the thread's turns")
+        return len(shown) - shown.index(before_turn)
+    assert turns is not None
+    if not 1 <= turns <= len(shown):
+        raise InvalidRequest(f"turns must be from 1 to {len(shown)}, the turns that there are")
+    return turns
+
+
+async def _history(state: SessionState) -> tuple[RolloutItem, ...]:
+    return (await state.journal.handle.load_history()).items
+
+
+async def _refold(state: SessionState) -> tuple[RolloutItem, ...]:
+    """Rebuild the context from all of the history: a revert may reach behind what was read."""
+    items = await _history(state)
+    state.journal.fold = _folded(items)
+    return items
+
+
+def _folded(items: Iterable[RolloutItem]) -> ContextFold:
+    fold = ContextFold()
+    for item in items:
+        fold.feed(item)
+    return fold
+
+
+def _size(state: SessionState) -> int:
+    context = request_input(state.journal.fold.items)
+    size = len(msgspec.json.encode(context)) + len(state.settings.instructions or "")
+    return size // _BYTES_PER_TOKEN

@@ -1,0 +1,471 @@
+"""A session: one thread, one model, one turn at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Literal, Self
+from weakref import WeakSet
+
+import msgspec
+
+from threadstore.clock import Clock, SystemClock
+from threadstore.engine.followers import Followers
+from threadstore.engine.inputs import Said, UserInput, said
+from threadstore.engine.journal import Journal
+from threadstore.engine.loading import LoadedContext, load_context
+from threadstore.engine.questions import Questions
+from threadstore.engine.reverting import redo, revert
+from threadstore.engine.run import TurnRun
+from threadstore.engine.settings import DEFAULT_INSTRUCTIONS, SessionSettings
+from threadstore.engine.state import SessionState
+from threadstore.engine.tokens import token_book
+from threadstore.engine.tools import ClientTool, Tool, Toolbox, as_tool
+from threadstore.engine.turn import Turn, TurnResult
+from threadstore.errors import Conflict, InvalidRequest, ThreadNotFound
+from threadstore.history.context import ContextFold
+from threadstore.history.header import HeaderView
+from threadstore.history.usage import UsageLedger
+from threadstore.ids import new_thread_id
+from threadstore.live.ephemeral import EphemeralThread
+from threadstore.live.thread import LiveThread
+from threadstore.metadata import ThreadUsage
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable
+    from types import TracebackType
+
+    from threadstore.engine.events import Event, RequestUserInput, ToolCallRequest
+    from threadstore.engine.model import Model
+    from threadstore.manager import ThreadHandle, ThreadManager
+    from threadstore.metadata import NewThread, StoredThread
+
+__all__ = ["Session"]
+
+Json = dict[str, Any]
+_in_use: WeakSet[LiveThread | EphemeralThread] = WeakSet()
+
+
+class Session:
+    """Drives a model through the turns of one thread and keeps every item.
+
+    Made by :meth:`start`, :meth:`resume` or :meth:`fork`; as an async context manager it closes at
+    the end. Turns run by themselves: whoever started one may listen to it, wait for it or leave.
+    """
+
+    def __init__(
+        self,
+        manager: ThreadManager,
+        handle: ThreadHandle,
+        loaded: LoadedContext,
+        stored: StoredThread,
+        client: Model,
+        settings: SessionSettings,
+        tools: Iterable[Tool],
+        clock: Clock,
+    ) -> None:
+        """For the three ways to make one."""
+        self._manager = manager
+        self._followers = Followers()
+        self._current: TurnRun | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._queue: deque[tuple[str, Said]] = deque()
+        self._alone = False
+        self._closed = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        questions = Questions(self._tell)
+        self._state = SessionState(
+            stored=stored,
+            journal=Journal(handle, loaded.fold, self._tell),
+            client=client,
+            settings=settings,
+            toolbox=Toolbox(tools, output_limit=settings.tool_output_limit),
+            questions=questions,
+            tokens=token_book(stored.token_usage, loaded.fold, settings.reported_window),
+            ledger=UsageLedger(stored.usage, stored.token_usage),
+            clock=clock,
+        )
+
+    # Opening
+
+    @classmethod
+    async def start(
+        cls,
+        manager: ThreadManager,
+        new: NewThread,
+        client: Model,
+        *,
+        settings: SessionSettings,
+        tools: Iterable[Tool | Callable[..., Any]] = (),
+        ephemeral: bool = False,
+        clock: Clock | None = None,
+    ) -> Self:
+        """A session on a new thread; nothing is stored before its first turn.
+
+        ``settings.model`` is needed. Tools that ``new.dynamic_tools`` names are run by whoever owns
+        the session: see :meth:`answer`. An *ephemeral* thread is never stored at all.
+        """
+        if settings.model is None:
+            raise InvalidRequest("a new thread needs a model", hint="set SessionSettings.model")
+        instructions = settings.instructions or new.base_instructions or DEFAULT_INSTRUCTIONS
+        settings = msgspec.structs.replace(settings, instructions=instructions)
+        new = msgspec.structs.replace(new, base_instructions=instructions)
+        offered = _offered(tools, new.dynamic_tools)
+        Toolbox(offered)  # refuses what cannot be before there is a thread
+        handle = (
+            await manager.create(new, ephemeral=True) if ephemeral else await manager.create(new)
+        )
+        loaded = LoadedContext(fold=ContextFold(), header=HeaderView())
+        return await cls._on(manager, handle, loaded, client, settings, offered, clock)
+
+    @classmethod
+    async def resume(
+        cls,
+        manager: ThreadManager,
+        thread_id: str,
+        client: Model,
+        *,
+        settings: SessionSettings | None = None,
+        tools: Iterable[Tool | Callable[..., Any]] = (),
+        clock: Clock | None = None,
+    ) -> Self:
+        """A session on a thread that exists, whoever wrote it.
+
+        What the model is sent is rebuilt from the history alone, read backwards from the last
+        compaction. Model, effort and instructions are the thread's where *settings* leave them out.
+        Raises what ``ThreadManager.resume`` raises, and :class:`Conflict` if the thread already has
+        a session here.
+        """
+        handle = await manager.resume(thread_id)
+        if handle in _in_use:
+            raise Conflict(f"thread {handle.id} already has a session", hint="use that one")
+        return await cls._continue(manager, handle, client, settings, tools, clock)
+
+    @classmethod
+    async def fork(
+        cls,
+        manager: ThreadManager,
+        thread_id: str,
+        client: Model,
+        *,
+        new: NewThread | None = None,
+        cwd: str | None = None,
+        through_turn: str | None = None,
+        before_turn: str | None = None,
+        settings: SessionSettings | None = None,
+        tools: Iterable[Tool | Callable[..., Any]] = (),
+        clock: Clock | None = None,
+    ) -> Self:
+        """A session on a new thread that continues another; see ``ThreadManager.fork``."""
+        handle = await manager.fork(
+            thread_id, new, cwd=cwd, through_turn=through_turn, before_turn=before_turn
+        )
+        return await cls._continue(manager, handle, client, settings, tools, clock)
+
+    @classmethod
+    async def _continue(
+        cls,
+        manager: ThreadManager,
+        handle: ThreadHandle,
+        client: Model,
+        settings: SessionSettings | None,
+        tools: Iterable[Tool | Callable[..., Any]],
+        clock: Clock | None,
+    ) -> Self:
+        if isinstance(handle, LiveThread):
+            loaded = await load_context(manager.store, handle.id)
+        else:
+            loaded = LoadedContext(fold=await _in_memory(handle), header=HeaderView())
+        settings = _filled(settings or SessionSettings(), loaded, await handle.read())
+        offered = _offered(tools, loaded.header.dynamic_tools)
+        return await cls._on(manager, handle, loaded, client, settings, offered, clock)
+
+    @classmethod
+    async def _on(
+        cls,
+        manager: ThreadManager,
+        handle: ThreadHandle,
+        loaded: LoadedContext,
+        client: Model,
+        settings: SessionSettings,
+        tools: Iterable[Tool],
+        clock: Clock | None,
+    ) -> Self:
+        stored = await handle.read()
+        session = cls(
+            manager, handle, loaded, stored, client, settings, tools, clock or SystemClock()
+        )
+        _in_use.add(handle)
+        return session
+
+    # What it is
+
+    @property
+    def id(self) -> str:
+        """The thread's id."""
+        return self._state.thread_id
+
+    @property
+    def settings(self) -> SessionSettings:
+        """How it drives its model."""
+        return self._state.settings
+
+    @property
+    def status(self) -> Literal["idle", "active", "closed"]:
+        """Whether a turn runs."""
+        return "closed" if self._closed else "active" if self._current else "idle"
+
+    @property
+    def turn(self) -> Turn | None:
+        """The turn that runs."""
+        return None if self._current is None else self._current.turn
+
+    @property
+    def usage(self) -> ThreadUsage:
+        """What the thread used, by model; what a fork took over apart."""
+        return self._state.ledger.usage or ThreadUsage()
+
+    @property
+    def open_requests(self) -> tuple[RequestUserInput | ToolCallRequest, ...]:
+        """What waits for :meth:`answer`, oldest first."""
+        return self._state.questions.open
+
+    @property
+    def queued(self) -> tuple[str, ...]:
+        """The ids of the inputs that wait for their turn."""
+        return tuple(queued_id for queued_id, _ in self._queue)
+
+    async def read(self) -> StoredThread:
+        """The thread's metadata."""
+        return await self._state.journal.handle.read()
+
+    def follow(self) -> AsyncIterator[Event]:
+        """All events from now on, of every turn, until the session closes."""
+        return self._followers.follow()
+
+    # Turns
+
+    async def start_turn(self, given: UserInput, *, client_id: str | None = None) -> Turn:
+        """Start a turn with what the user says.
+
+        :class:`Conflict` while another one runs: :meth:`steer` it, or :meth:`enqueue`.
+        """
+        checked = said(given, client_id)
+        self._check_free()
+        return self._launch(checked)
+
+    async def run(self, given: UserInput) -> AsyncIterator[Event]:
+        """Start a turn and give its events. Who stops listening does not stop the turn."""
+        turn = await self.start_turn(given)
+        async for event in turn:
+            yield event
+
+    async def compact(self) -> Turn:
+        """Start a turn in which the model sums the conversation up and goes on with that."""
+        self._check_free()
+        if not self._state.journal.fold.items:
+            raise InvalidRequest(f"thread {self.id} has nothing to compact")
+        return self._launch(None)
+
+    async def steer(
+        self, given: UserInput, *, expected_turn: str | None = None, client_id: str | None = None
+    ) -> str:
+        """Say more while a turn runs; the model gets it with the next request. The turn's id.
+
+        :class:`InvalidRequest` if no turn runs, another than *expected_turn*, or one that takes no
+        more input.
+        """
+        checked = said(given, client_id)
+        run = self._running(expected_turn, "steer")
+        run.steer(checked)
+        return run.turn.id
+
+    async def interrupt(self, turn_id: str | None = None) -> TurnResult:
+        """Stop the turn that runs, and return when all there is of it is kept.
+
+        :class:`InvalidRequest` if no turn runs, or another than *turn_id*.
+        """
+        run = self._running(turn_id, "interrupt")
+        run.interrupt()
+        return await run.turn.result()
+
+    def enqueue(self, given: UserInput, *, client_id: str | None = None) -> str:
+        """Say something that gets a turn of its own when the session is idle. An id for it.
+
+        After a turn that failed or was interrupted the queue waits until one completes.
+        """
+        queued_id = new_thread_id()
+        self._check_open()
+        self._queue.append((queued_id, said(given, client_id)))
+        if self._current is None and not self._alone:
+            self._next()
+        return queued_id
+
+    def withdraw(self, queued_id: str) -> None:
+        """Take a queued input back; :class:`InvalidRequest` if it does not wait any more."""
+        for index, (waiting, _) in enumerate(self._queue):
+            if waiting == queued_id:
+                del self._queue[index]
+                return
+        raise InvalidRequest(f"no such input in the queue: {queued_id}")
+
+    async def wait_idle(self) -> None:
+        """Return when no turn runs and none will start by itself."""
+        await self._idle.wait()
+
+    def answer(self, call_id: str, answer: object) -> None:
+        """Answer what a tool asks: see :attr:`open_requests`.
+
+        To ``RequestUserInput`` an object like ``{"answers": {id: {"answers": [text]}}}``, to
+        ``ToolCallRequest`` a text or a ``ToolOutput``. :class:`InvalidRequest` if nobody asks.
+        """
+        self._state.questions.answer(call_id, answer)
+
+    def configure(self, **changes: Any) -> None:
+        """Change settings from the next turn on: names and values of :class:`SessionSettings`."""
+        try:
+            self._state.settings = msgspec.structs.replace(self._state.settings, **changes)
+        except TypeError as error:
+            raise InvalidRequest(f"no such setting: {error}") from error
+        self._state.tokens.window = self._state.settings.reported_window
+
+    # Going back
+
+    async def revert(
+        self, *, before_turn: str | None = None, turns: int | None = None
+    ) -> tuple[str, ...]:
+        """Go back to before a turn, or by a number of turns; the ids of those that do not count
+        any more. They stay in the history: :meth:`redo` brings them back until a turn begins."""
+        async with self._exclusively():
+            return await revert(self._state, before_turn=before_turn, turns=turns)
+
+    async def redo(self) -> tuple[str, ...]:
+        """Take the last :meth:`revert` back by appending its turns again; their ids."""
+        async with self._exclusively():
+            return await redo(self._state)
+
+    # Closing
+
+    async def close(self) -> None:
+        """Interrupt the turn that runs, drop the queue, and unload the thread. Twice is once."""
+        if self._closed:
+            return
+        self._closed = True
+        self._queue.clear()
+        if self._current is not None:
+            self._current.interrupt()
+            await self._current.turn.result()
+        if self._task is not None:
+            await asyncio.wait((self._task,))
+        _in_use.discard(self._state.journal.handle)
+        self._followers.end()
+        await self._manager.unload(self.id)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    # In private
+
+    def _tell(self, event: Event) -> None:
+        if self._current is not None:
+            self._current.turn.tell(event)
+        self._followers.tell(event)
+
+    def _launch(self, given: Said | None) -> Turn:
+        turn = Turn(new_thread_id())
+        self._current = TurnRun(self._state, turn, given)
+        self._idle.clear()
+        self._task = asyncio.create_task(self._drive(self._current))
+        return turn
+
+    async def _drive(self, run: TurnRun) -> None:
+        result = await run.run()
+        self._current = None
+        run.turn.end(result)
+        if result.status == "completed" and not self._closed:
+            self._next()
+        else:
+            self._idle.set()
+
+    def _next(self) -> None:
+        """Start the turn that waited longest, if any."""
+        if self._queue:
+            self._launch(self._queue.popleft()[1])
+        else:
+            self._idle.set()
+
+    def _running(self, expected: str | None, what: str) -> TurnRun:
+        self._check_open()
+        if self._current is None:
+            raise InvalidRequest(f"no active turn to {what}")
+        if expected not in (None, self._current.turn.id):
+            found = self._current.turn.id
+            raise InvalidRequest(f"expected active turn id {expected} but found {found}")
+        return self._current
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ThreadNotFound(self.id, f"the session of thread {self.id} is closed")
+
+    def _check_free(self) -> None:
+        self._check_open()
+        if self._current is not None:
+            raise Conflict(
+                f"turn {self._current.turn.id} is running",
+                hint="steer it, interrupt it, or enqueue the input",
+            )
+        if self._alone:
+            raise Conflict(f"thread {self.id} is being reverted", hint="try again")
+
+    @asynccontextmanager
+    async def _exclusively(self) -> AsyncIterator[None]:
+        self._check_free()
+        self._alone = True
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._alone = False
+            self._next()
+
+
+async def _in_memory(handle: EphemeralThread) -> ContextFold:
+    fold = ContextFold()
+    for item in (await handle.load_history()).items:
+        fold.feed(item)
+    return fold
+
+
+def _offered(
+    tools: Iterable[Tool | Callable[..., Any]], dynamic: Iterable[Json]
+) -> tuple[Tool, ...]:
+    """The session's tools; those of the program stand before those of its owner."""
+    return (*map(as_tool, tools), *map(ClientTool, dynamic))
+
+
+def _filled(
+    settings: SessionSettings, loaded: LoadedContext, stored: StoredThread
+) -> SessionSettings:
+    """*settings* with what they leave out as the thread has it."""
+    header = loaded.header
+    model = settings.model or loaded.fold.model or stored.model
+    if model is None:
+        raise InvalidRequest(
+            f"thread {stored.id} does not say which model it used", hint="set SessionSettings.model"
+        )
+    return msgspec.structs.replace(
+        settings,
+        model=model,
+        reasoning_effort=settings.reasoning_effort or stored.reasoning_effort,
+        instructions=settings.instructions or header.base_instructions or DEFAULT_INSTRUCTIONS,
+    )

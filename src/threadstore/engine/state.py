@@ -1,0 +1,194 @@
+"""What all parts of a session share."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec import UNSET
+
+from threadstore.engine.events import ItemCompleted, ItemStarted
+from threadstore.engine.model import Completed, Model, ModelRequest
+from threadstore.errors import InvalidRequest, ThreadStoreError
+from threadstore.history.context import request_input
+from threadstore.history.items import RolloutItem
+from threadstore.live.thread import LiveThread
+from threadstore.metadata import MetadataOrigin, ThreadMetadataPatch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from threadstore.clock import Clock
+    from threadstore.engine.journal import Journal
+    from threadstore.engine.questions import Questions
+    from threadstore.engine.settings import SessionSettings
+    from threadstore.engine.tokens import TokenBook
+    from threadstore.engine.tools import Toolbox
+    from threadstore.history.usage import UsageLedger
+    from threadstore.metadata import StoredThread, TokenUsage
+
+__all__ = ["SessionState"]
+
+Json = dict[str, Any]
+
+
+class SessionState:
+    """A session's thread, model, tools and books. Turns and compactions work on it."""
+
+    def __init__(
+        self,
+        *,
+        stored: StoredThread,
+        journal: Journal,
+        client: Model,
+        settings: SessionSettings,
+        toolbox: Toolbox,
+        questions: Questions,
+        tokens: TokenBook,
+        ledger: UsageLedger,
+        clock: Clock,
+    ) -> None:
+        self.stored = stored
+        self.journal = journal
+        self.client = client
+        self.settings = settings
+        self.toolbox = toolbox
+        self.questions = questions
+        self.tokens = tokens
+        self.ledger = ledger
+        self.clock = clock
+
+    @property
+    def thread_id(self) -> str:
+        """The thread's id."""
+        return self.stored.id
+
+    @property
+    def cwd(self) -> str:
+        """The working directory that the model is told."""
+        return self.stored.cwd
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        if self.settings.model is None:
+            raise InvalidRequest("no model was named", hint="set SessionSettings.model")
+        return self.settings.model
+
+    def seconds(self) -> int:
+        """Now, in seconds since the epoch, as turn events say it."""
+        return int(self.clock.now().timestamp())
+
+    def milliseconds(self) -> int:
+        """Now, in milliseconds since the epoch, as item events say it."""
+        return int(self.clock.now().timestamp() * 1000)
+
+    def request(self, *, context: Sequence[Json] | None = None, tools: bool = True) -> ModelRequest:
+        """The next request: the context as it stands, or another *context*."""
+        settings = self.settings
+        return ModelRequest(
+            model=self.model,
+            instructions=settings.instructions or "",
+            input=tuple(request_input(self.journal.fold.items if context is None else context)),
+            tools=tuple(self.toolbox.specs()) if tools else (),
+            parallel_tool_calls=settings.parallel_tool_calls,
+            reasoning_effort=settings.reasoning_effort,
+            reasoning_summary=settings.reasoning_summary if settings.reasoning_effort else None,
+            output_schema=settings.output_schema if tools else None,
+            cache_key=self.thread_id,
+        )
+
+    def started(self, turn_id: str, item: Json) -> ItemStarted:
+        """The event that *item* began just now."""
+        return ItemStarted(
+            turn_id=turn_id,
+            thread_id=self.thread_id,
+            item=item,
+            started_at_ms=self.milliseconds(),
+        )
+
+    def completed(
+        self, turn_id: str, item: Json, started_at_ms: int | None = None
+    ) -> ItemCompleted:
+        """The event that *item* is complete now."""
+        return ItemCompleted(
+            turn_id=turn_id,
+            thread_id=self.thread_id,
+            item=item,
+            started_at_ms=UNSET if started_at_ms is None else started_at_ms,
+            completed_at_ms=self.milliseconds(),
+        )
+
+    async def book(self, done: Completed, turn_id: str, turn_usage: TokenUsage) -> None:
+        """Keep what a response used, at once; the event that tells of it comes later.
+
+        *turn_usage* is that of the turn so far, this response included.
+        """
+        assert done.usage is not None
+        self.tokens.book(done.usage)
+        self.ledger.book(done.usage, self.model)
+        handle = self.journal.handle
+        if handle.history_mode == "paginated":
+            await self.journal.record(self._usage_record(done, turn_id, turn_usage))
+        if isinstance(handle, LiveThread) and self.tokens.total is not None:
+            usage = self.ledger.usage or UNSET
+            patch = ThreadMetadataPatch(token_usage=self.tokens.total, usage=usage)
+            with suppress(ThreadStoreError):  # the token_count line will say it again
+                await asyncio.shield(handle.update_metadata(patch, MetadataOrigin.OBSERVED))
+
+    def _usage_record(self, done: Completed, turn_id: str, turn_usage: TokenUsage) -> RolloutItem:
+        """The line that Codex keeps of each response in paginated threads (0.155 and later)."""
+        payload = {
+            "thread_id": self.thread_id,
+            "turn_id": turn_id,
+            "session_id": self.stored.session_id or self.thread_id,
+            "root_turn_id": turn_id,
+            "response_id": done.response_id,
+            "usage": msgspec.to_builtins(done.usage),
+            "turn_token_usage": msgspec.to_builtins(turn_usage),
+            "thread_token_usage": msgspec.to_builtins(self.tokens.total),
+        }
+        return RolloutItem("token_usage_record", payload)
+
+    def opening(self) -> list[RolloutItem]:
+        """What the model is told once, before the first message and after each compaction."""
+        items = []
+        if self.settings.developer_instructions:
+            items.append(_message("developer", self.settings.developer_instructions))
+        if self.settings.environment:
+            items.append(self.environment())
+        return items
+
+    def environment(self) -> RolloutItem:
+        """The message that says where and when the model works."""
+        now = self.clock.now().astimezone()
+        facts = {"cwd": self.cwd, "current_date": f"{now:%Y-%m-%d}", "timezone": now.tzname()}
+        lines = [f"  <{key}>{value}</{key}>" for key, value in facts.items() if value]
+        text = "\n".join(("<environment_context>", *lines, "</environment_context>"))
+        return _message("user", text)
+
+    def turn_context(self, turn_id: str) -> RolloutItem:
+        """The line that says under which settings a turn runs, with what Codex needs to read it."""
+        now = self.clock.now().astimezone()
+        settings = self.settings
+        payload: Json = {
+            "turn_id": turn_id,
+            "cwd": self.cwd,
+            "current_date": f"{now:%Y-%m-%d}",
+            "timezone": now.tzname(),
+            "approval_policy": settings.approval_policy,
+            "sandbox_policy": settings.sandbox_policy,
+            "model": self.model,
+            "effort": settings.reasoning_effort,
+            "summary": settings.reasoning_summary or "none",
+        }
+        return RolloutItem(
+            "turn_context", {key: value for key, value in payload.items() if value is not None}
+        )
+
+
+def _message(role: str, text: str) -> RolloutItem:
+    content = [{"type": "input_text", "text": text}]
+    return RolloutItem("response_item", {"type": "message", "role": role, "content": content})
