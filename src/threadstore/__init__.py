@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         Section,
         StoredThread,
         ThreadMetadataPatch,
+        ThreadUsage,
         TokenUsage,
     )
     from threadstore.queries import ItemPage, SortKey, ThreadPage, ThreadQuery, TurnPage
@@ -79,6 +80,7 @@ __all__ = [
     "ThreadQuery",
     "ThreadStore",
     "ThreadStoreError",
+    "ThreadUsage",
     "TokenUsage",
     "TurnError",
     "TurnPage",
@@ -119,7 +121,8 @@ _HOMES = {
         "Section",
         "StoredThread",
         "ThreadMetadataPatch",
-        "TokenUsage",
+        "ThreadUsage",
+    "TokenUsage",
     ),
     "queries": ("ItemPage", "SortKey", "ThreadPage", "ThreadQuery", "TurnPage"),
     "store": ("AppendReceipt", "Capabilities", "Durability", "Finding", "ThreadStore"),

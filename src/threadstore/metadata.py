@@ -25,6 +25,7 @@ __all__ = [
     "SessionSource",
     "StoredThread",
     "ThreadMetadataPatch",
+    "ThreadUsage",
     "TokenUsage",
     "is_subagent",
     "source_kind",
@@ -71,13 +72,54 @@ class GitInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TokenUsage(msgspec.Struct, frozen=True, kw_only=True):
-    """Token counters of a whole thread, as in the last ``token_count`` event with info."""
+    """Token counters, of one response or of many; ``one + other`` adds each of them."""
 
     input_tokens: int = 0
     cached_input_tokens: int = 0
+    """Part of the input tokens."""
     output_tokens: int = 0
     reasoning_output_tokens: int = 0
+    """Part of the output tokens."""
     total_tokens: int = 0
+
+    def __add__(self, other: TokenUsage) -> TokenUsage:
+        pairs = zip(self.__struct_fields__, _values(self), _values(other), strict=True)
+        return TokenUsage(**{field: mine + theirs for field, mine, theirs in pairs})
+
+
+class ThreadUsage(msgspec.Struct, frozen=True, kw_only=True):
+    """What a thread used, by model: each response counts once, in the thread that asked for it.
+
+    ``total_tokens`` is always input and output together. The model is ``unknown`` where the
+    history names none.
+    """
+
+    own: dict[str, TokenUsage] = {}
+    """Of responses that this thread asked for, also in turns that were taken back since."""
+    inherited: dict[str, TokenUsage] = {}
+    """Of those in the history that it took over from another thread as a fork or a child."""
+
+    @property
+    def own_total(self) -> TokenUsage:
+        """Own usage of all models."""
+        return sum(self.own.values(), TokenUsage())
+
+    @property
+    def inherited_total(self) -> TokenUsage:
+        """Inherited usage of all models."""
+        return sum(self.inherited.values(), TokenUsage())
+
+    @property
+    def total(self) -> TokenUsage:
+        """Own and inherited usage of all models."""
+        return self.own_total + self.inherited_total
+
+    def as_inherited(self) -> ThreadUsage:
+        """The same as a fork of the thread sees it."""
+        inherited = dict(self.inherited)
+        for model, usage in self.own.items():
+            inherited[model] = inherited.get(model, TokenUsage()) + usage
+        return ThreadUsage(inherited=inherited)
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True):
@@ -138,6 +180,10 @@ class StoredThread(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     sandbox_policy: dict[str, Any] | None = None
     permission_profile: dict[str, Any] | None = None
     token_usage: TokenUsage | None = None
+    """Codex's number: the total in the last ``token_count`` event with info. It includes what a
+    fork took over, and jumps to the size of the window when the context overflows."""
+    usage: ThreadUsage | None = None
+    """What was used, own and inherited apart; ``None``: no response was counted."""
     memory_mode: str = "enabled"
 
     section: Section | None = None
@@ -260,6 +306,7 @@ class ThreadMetadataPatch(
     sandbox_policy: dict[str, Any] | UnsetType = UNSET
     permission_profile: dict[str, Any] | UnsetType = UNSET
     token_usage: TokenUsage | UnsetType = UNSET
+    usage: ThreadUsage | UnsetType = UNSET
     memory_mode: Literal["enabled", "disabled"] | UnsetType = UNSET
     originator: str | UnsetType = UNSET
     """Fills a missing value; never replaces one. So do the two creator ids."""
@@ -351,6 +398,9 @@ def _strip_origin(git: GitInfo | GitInfoPatch) -> None:
         msgspec.structs.force_setattr(git, "origin_url", strip_credentials(git.origin_url))
 
 
+_values: Final = msgspec.structs.astuple
+
+
 def _present(patch: msgspec.Struct) -> dict[str, Any]:
     values = zip(patch.__struct_fields__, msgspec.structs.astuple(patch), strict=True)
     return {field: value for field, value in values if value is not UNSET}
@@ -379,6 +429,10 @@ def _check_fields(value: msgspec.Struct) -> None:
             if checked is not given:
                 raise InvalidRequest(f"{cls.__name__}.{field}: expected {type(checked).__name__}")
             _check_fields(checked)  # made in Python, too
+        elif isinstance(given, dict):
+            for part in given.values():
+                if isinstance(part, msgspec.Struct):
+                    _check_fields(part)
 
 
 def _settled(hint: Any) -> frozenset[Any]:

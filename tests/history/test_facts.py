@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from threadstore.clock import UTC
 from threadstore.history.facts import FactObserver, fold
 from threadstore.history.items import RolloutItem
-from threadstore.metadata import GitInfoPatch, ThreadMetadataPatch, TokenUsage
+from threadstore.metadata import GitInfoPatch, ThreadMetadataPatch, ThreadUsage, TokenUsage
 
 _ID = "01a201e5-a996-7a61-8db2-c256091e8939"
 _OTHER = "01a201e5-0000-7a61-8db2-c256091e8939"
@@ -54,7 +55,7 @@ def _context(**fields: Any) -> RolloutItem:
     return RolloutItem("turn_context", fields)
 
 
-def _said(*items: RolloutItem, **seen: bool) -> dict[str, Any]:
+def _said(*items: RolloutItem, **seen: Any) -> dict[str, Any]:
     patch = FactObserver(_ID, **seen).observe_all(items, now=_NOW)
     return {} if patch is None else patch.present()
 
@@ -341,7 +342,10 @@ def test_the_newest_usage_counts_and_events_without_info_say_nothing() -> None:
         return _event("token_count", info={"total_token_usage": usage}, rate_limits=None)
 
     expected = TokenUsage(input_tokens=5, cached_input_tokens=1, output_tokens=2, total_tokens=4)
-    assert _said(count(9), count(4), _event("token_count", info=None)) == {"token_usage": expected}
+    assert _said(count(9), count(4), _event("token_count", info=None)) == {
+        "token_usage": expected,
+        "usage": ThreadUsage(own={"unknown": msgspec.structs.replace(expected, total_tokens=7)}),
+    }
     assert _said(_event("token_count", info={"total_token_usage": 5})) == {}
 
 
@@ -380,7 +384,7 @@ def test_without_turn_starts_a_user_message_is_one_when_history_is_folded() -> N
         ),
         RolloutItem("compacted", {"message": "summary"}),
         RolloutItem("world_state", {"cwd": "/x", "model": "m"}),
-        RolloutItem("token_usage_record", {"usage": _USAGE}),
+        RolloutItem("token_usage_record", {"usage": None}),
         RolloutItem("tomorrow", {"cwd": "/x"}),
         RolloutItem("turn_context", None),
         RolloutItem("event_msg", None),

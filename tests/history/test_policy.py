@@ -285,7 +285,7 @@ def test_everything_else_is_passed_on_untouched(item: RolloutItem) -> None:
         (_event("task_complete"), False),
         (_response("message"), False),
         (RolloutItem("compacted", {}), False),
-        (RolloutItem("token_usage_record", {}), False),
+        (RolloutItem("token_usage_record", {}), True),
         (RolloutItem("world_state", {}), False),
     ],
 )

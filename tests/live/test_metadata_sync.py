@@ -17,6 +17,7 @@ from threadstore.metadata import (
     NewThread,
     StoredThread,
     ThreadMetadataPatch,
+    ThreadUsage,
     TokenUsage,
     thread_of,
 )
@@ -40,6 +41,10 @@ THREAD = "01a201e5-a996-7a61-8db2-c256091e8939"
 PARENT = "01a201e5-a996-7a61-8db2-c256091e8930"
 CREATED = dt.datetime(2026, 3, 1, tzinfo=UTC)
 USAGE = TokenUsage(input_tokens=5, output_tokens=2, total_tokens=7)
+
+
+def used(model: str) -> ThreadUsage:
+    return ThreadUsage(own={model: USAGE})
 
 
 def stored_thread(**fields: Any) -> StoredThread:
@@ -178,7 +183,7 @@ def settings(**changes: Any) -> dict[str, Any]:
             [goal(THREAD, "win"), user_message("hi")],
             {"preview": "win", "title": "hi", "first_user_message": "hi"},
         ),
-        ([token_count(USAGE)], {"token_usage": USAGE}),
+        ([token_count(USAGE)], {"token_usage": USAGE, "usage": used("unknown")}),
         ([token_count(None)], {}),
         ([agent_message("hi")], {}),
         ([unknown_item()], {}),
@@ -282,7 +287,7 @@ def test_touches_within_the_interval_wait_for_a_barrier(
 def test_a_fact_is_never_held_back_by_the_interval(sync: ThreadMetadataSync) -> None:
     observe(sync, agent_message("1"))
 
-    assert observe(sync, token_count(USAGE)) == {"token_usage": USAGE}
+    assert observe(sync, token_count(USAGE)) == {"token_usage": USAGE, "usage": used("unknown")}
 
 
 def test_a_token_count_without_info_is_written_at_once(
@@ -360,7 +365,12 @@ def test_gaps_are_filled_from_history_and_nothing_else_is_sent(clock: ManualCloc
     patch = sync.take(idle=True)
 
     assert patch is not None
-    assert patch.present() == {"title": "hello", "token_usage": USAGE, "originator": "testing"}
+    assert patch.present() == {
+        "title": "hello",
+        "token_usage": USAGE,
+        "usage": used("old"),
+        "originator": "testing",
+    }
 
 
 def test_facts_of_a_write_that_never_happened_are_recovered(clock: ManualClock) -> None:

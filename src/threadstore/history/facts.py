@@ -16,7 +16,8 @@ item                                      implies
                                           title from images or audio
 completed FunctionCallOutput              preview (only once): the task a delegation brought
 ``thread_goal_updated``                   preview (only once)
-``token_count`` with info                 token usage
+``token_count`` with info                 token_usage, and usage if more was used than before
+``token_usage_record`` (0.155)            usage; token_usage waits for the ``token_count``
 ``task_started`` (``turn_started``)       advance_recency_at
 anything else                             nothing
 ========================================  =========================================================
@@ -32,14 +33,15 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from threadstore.clock import UTC, from_ms, parse_timestamp
+from threadstore.history.copied import CopiedLines
 from threadstore.history.header import HeaderView, is_bare_header, is_header_of, read_header
 from threadstore.history.messages import bare_user_text, content_text, user_text
-from threadstore.history.usage import total_usage
+from threadstore.history.usage import UsageLedger, total_usage
 from threadstore.metadata import GitInfo, GitInfoPatch, ThreadMetadataPatch
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from threadstore.history.items import RolloutItem
 
@@ -65,12 +67,18 @@ class FactObserver:
         preview_seen: bool = False,
         first_user_message_seen: bool = False,
         title_seen: bool = False,
+        model: str | None = None,
+        ledger: UsageLedger | None = None,
     ) -> None:
         self.thread_id = thread_id
         self.cwd_seen = cwd_seen
         self.preview_seen = preview_seen
         self.first_user_message_seen = first_user_message_seen
         self.title_seen = title_seen
+        self.model = model
+        """The model that usage is counted for: that of the last turn context or settings."""
+        self.ledger = ledger or UsageLedger()
+        self.copied = CopiedLines()
         self.memory_mode: str | None = None
         """The last memory mode of the thread's own headers, also one no patch can carry."""
         self.header: HeaderView | None = None
@@ -87,6 +95,12 @@ class FactObserver:
         """
         facts = self._facts(item, now)
         return ThreadMetadataPatch(**facts) if facts else None
+
+    def note_usage(self, said: Mapping[str, Any]) -> None:
+        """Go on from the usage in *said*, the fields of a patch that somebody else has made."""
+        self.model = said.get("model") or self.model
+        if "usage" in said:
+            self.ledger = UsageLedger(said["usage"], said.get("token_usage", self.ledger.total))
 
     def observe_all(
         self, items: Iterable[RolloutItem], *, now: dt.datetime | None = None
@@ -113,18 +127,25 @@ class FactObserver:
                 return None
             return read(self, item, now)
         if item.type == "turn_context":
-            return self._turn_context(item.payload) if isinstance(item.payload, dict) else None
+            return self._turn_context(item) if isinstance(item.payload, dict) else None
         if item.type == "session_meta":
             return self._session_meta(item)
+        if item.type == "token_usage_record":
+            return self._usage_record(item)
         if self._bare and item.type == "response_item":
             return self._bare_message(item.payload)
         return None
 
     def _session_meta(self, item: RolloutItem) -> dict[str, Any] | None:
-        if not is_header_of(item, self.thread_id):
-            return None
         header = read_header(item)
-        assert header is not None
+        if header is not None and is_header_of(item, self.thread_id):
+            self.copied.own_header(header)
+            return self._header_facts(item, header)
+        if header is not None and header.id is not None:
+            self.copied.foreign_header(item)
+        return None
+
+    def _header_facts(self, item: RolloutItem, header: HeaderView) -> dict[str, Any]:
         first = self.header is None
         facts: dict[str, Any] = {}
         if header.timestamp is not None:
@@ -153,23 +174,30 @@ class FactObserver:
         self.cwd_seen = self.cwd_seen or "cwd" in facts
         return facts
 
-    def _turn_context(self, payload: dict[str, Any]) -> dict[str, Any]:
-        facts = _settings(payload, effort=payload.get("effort"))
+    def _turn_context(self, item: RolloutItem) -> dict[str, Any]:
+        self.copied.holds(item, self.thread_id)
+        facts = self._settings(item.payload, effort=item.payload.get("effort"))
         if not self.cwd_seen:
-            facts.update(self._cwd(payload))
+            facts.update(self._cwd(item.payload))
         return facts
 
     def _settings_applied(self, item: RolloutItem, _now: object) -> dict[str, Any] | None:
         settings = item.payload.get("thread_settings")
         if not isinstance(settings, dict):
             return None
-        facts = _settings(settings, effort=_settings_effort(settings))
+        self.copied.holds(item, self.thread_id)
+        facts = self._settings(settings, effort=_settings_effort(settings))
         if item.payload.get("thread_id") not in (None, self.thread_id):
             return facts
         provider = settings.get("model_provider_id")
         if isinstance(provider, str) and provider:
             facts["model_provider"] = provider
         facts.update(self._cwd(settings))
+        return facts
+
+    def _settings(self, fields: dict[str, Any], *, effort: Any) -> dict[str, Any]:
+        facts = _settings(fields, effort=effort)
+        self.model = facts.get("model", self.model)
         return facts
 
     def _cwd(self, payload: dict[str, Any]) -> dict[str, Any]:
@@ -225,11 +253,22 @@ class FactObserver:
         return self._preview(objective.strip()) if isinstance(objective, str) else None
 
     def _token_count(self, item: RolloutItem, _now: object) -> dict[str, Any] | None:
-        usage = total_usage(item.payload)
-        return None if usage is None else {"token_usage": usage}
+        total = total_usage(item.payload)
+        if total is None:
+            return None
+        inherited = self.copied.holds(item, self.thread_id)
+        changed = self.ledger.observe(item.payload["info"], self.model, inherited=inherited)
+        usage = {"usage": self.ledger.usage} if changed else {}
+        return {"token_usage": total, **usage}
+
+    def _usage_record(self, item: RolloutItem) -> dict[str, Any] | None:
+        inherited = self.copied.holds(item, self.thread_id)
+        changed = self.ledger.record(item.payload, self.model, inherited=inherited)
+        return {"usage": self.ledger.usage} if changed else None
 
     def _turn_started(self, item: RolloutItem, now: dt.datetime | None) -> dict[str, Any] | None:
         self._turns_seen = True
+        self.copied.holds(item, self.thread_id)
         moment = (
             now or parse_timestamp(item.timestamp) or _from_seconds(item.payload.get("started_at"))
         )

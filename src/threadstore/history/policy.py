@@ -23,7 +23,14 @@ if TYPE_CHECKING:
 
     from threadstore.metadata import HistoryMode
 
-__all__ = ["OUTPUT_LIMIT", "affects_metadata", "any_affects_metadata", "canonical", "persists"]
+__all__ = [
+    "OUTPUT_LIMIT",
+    "affects_metadata",
+    "any_affects_metadata",
+    "canonical",
+    "cut_middle",
+    "persists",
+]
 
 OUTPUT_LIMIT: Final = 64 * 1024
 """Bytes of a command's output or of an MCP result in a paginated thread (Codex 0.169)."""
@@ -135,7 +142,7 @@ def affects_metadata(item: RolloutItem) -> bool:
         if kind == "item_completed":
             return _completed(item).get("type") in _DESCRIBING_ITEMS
         return kind in _DESCRIBING_EVENTS
-    return item.type in ("session_meta", "turn_context")
+    return item.type in ("session_meta", "turn_context", "token_usage_record")
 
 
 def any_affects_metadata(items: Sequence[RolloutItem]) -> bool:

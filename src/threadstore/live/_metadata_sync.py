@@ -14,6 +14,7 @@ import msgspec
 from threadstore.history.facts import FactObserver
 from threadstore.history.header import HeaderView
 from threadstore.history.policy import any_affects_metadata
+from threadstore.history.usage import UsageLedger
 from threadstore.metadata import GitInfoPatch, ThreadMetadataPatch, is_subagent
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ TOUCH_INTERVAL: Final = 5.0
 # What one turn context says belongs together: the rest is recovered only along with the model.
 _TURN_FACTS: Final = ("model", "reasoning_effort", "approval_mode", "sandbox_policy")
 _BEGINNER: Final = ("originator", "creator_user_id", "creator_account_id")
+_COUNTERS: Final = ("token_usage", "usage")
 _FIRST_FACTS: Final = ("preview", "title", "first_user_message", "cwd")
 
 
@@ -57,12 +59,15 @@ class ThreadMetadataSync:
             preview_seen=bool(stored.preview),
             first_user_message_seen=stored.first_user_message is not None,
             title_seen=bool(stored.title),
+            model=stored.model,
+            ledger=UsageLedger(stored.usage, stored.token_usage),
         )
         self._facts = pending
         self._touched_at: dt.datetime | None = None
         self._newest = stored.updated_at
         self._last_touch: float | None = None
         self._idle = True
+        self._copied_next = False
 
     @classmethod
     def for_create(cls, stored: StoredThread, clock: Clock) -> ThreadMetadataSync:
@@ -73,7 +78,9 @@ class ThreadMetadataSync:
     def for_resume(cls, stored: StoredThread, clock: Clock) -> ThreadMetadataSync:
         """Of a thread with history: nothing is pending, what is stored is never derived again."""
         sync = cls(stored, clock, pending=None)
-        sync._observer.header = HeaderView()  # a header that is appended now is a later copy
+        header = HeaderView(timestamp=stored.created_at)
+        sync._observer.header = header  # a header that is appended now is a later copy
+        sync._observer.copied.own_header(header)
         return sync
 
     @property
@@ -86,22 +93,45 @@ class ThreadMetadataSync:
         if stored.parent_thread_id is not None or is_subagent(stored.source):
             return False
         known = (stored.preview, stored.title, stored.first_user_message, stored.model)
-        return not all(known)
+        total = stored.token_usage
+        # Metadata of threadstore before it counted usage.
+        uncounted = stored.usage is None and total is not None and bool(total.output_tokens)
+        return uncounted or not all(known)
 
-    def recover(self, observed: ThreadMetadataPatch, *, own: bool = True) -> None:
+    def recover(
+        self, observed: ThreadMetadataPatch, *, own: bool = True, copied: bool = False
+    ) -> None:
         """Keep what *observed*, the facts of the history so far, adds to the stored metadata.
 
         Only gaps are filled, so nothing that was written while the thread was cold is overwritten
         and nothing that was cleared comes back. It goes out after the next append. If the history
-        is not the thread's *own*, who began it says nothing about this thread.
+        is not the thread's *own*, who began it says nothing about this thread, and what it used is
+        inherited. *copied*: it is appended next, as one batch, and its usage counted then.
         """
         fields = observed.present()
         if not own:
             fields = {field: fields[field] for field in fields if field not in _BEGINNER}
+            if "usage" in fields:
+                fields["usage"] = fields["usage"].as_inherited()
+        if copied:
+            fields.pop("usage", None)
+            self._observer.copied.begin()
+            self._copied_next = True
         gaps = _gaps(self._stored, fields)
         self.note_explicit(gaps)
         if not gaps.is_empty():
             self._facts = gaps if self._facts is None else self._facts.merge(gaps)
+
+    def inherit(self, items: Sequence[RolloutItem]) -> None:
+        """Take in what a child took over from its parent: of all facts only what that used."""
+        observer = FactObserver(self._stored.id)
+        observer.copied.begin()
+        observer.observe_all(items)
+        self._observer.ledger = observer.ledger
+        usage = observer.ledger.usage
+        if usage is not None:
+            facts = ThreadMetadataPatch(usage=usage)
+            self._facts = facts if self._facts is None else self._facts.merge(facts)
 
     def history_exists(self) -> None:
         """Say that the thread's first byte is durable: what waited for it may go out."""
@@ -119,6 +149,9 @@ class ThreadMetadataSync:
             facts = self._observer.observe_all(items, now=now)
             if facts is not None:
                 self._facts = facts if self._facts is None else self._facts.merge(facts)
+            if self._copied_next:
+                self._copied_next = False
+                self._observer.copied.end()
         elif self._facts is None and not self._touch_due():
             return None
         return self._pending()
@@ -142,6 +175,7 @@ class ThreadMetadataSync:
         for field in _FIRST_FACTS:
             if fields.get(field):
                 setattr(self._observer, f"{field}_seen", True)
+        self._observer.note_usage(fields)
 
     def _touch_due(self) -> bool:
         last = self._last_touch
@@ -186,7 +220,7 @@ def _gaps(stored: StoredThread, observed: dict[str, Any]) -> ThreadMetadataPatch
     wanted = [field for field in _FIRST_FACTS if not getattr(stored, field)]
     if stored.model is None:
         wanted += [*_TURN_FACTS, "permission_profile"]
-    wanted += [field for field in ("token_usage", *_BEGINNER) if getattr(stored, field) is None]
+    wanted += [field for field in (*_COUNTERS, *_BEGINNER) if getattr(stored, field) is None]
     recency = observed.get("advance_recency_at")
     if recency is not None and recency > stored.recency_at:
         wanted.append("advance_recency_at")

@@ -88,8 +88,9 @@ class LiveThread(Handle):
         """Open a new thread. Nothing is durable before the first item.
 
         *inherited* is what a child takes over from its parent: it is appended at once and implies
-        nothing for the child's metadata. *observed* is what the history that a fork continues
-        implies; if it is not given it is read from ``new.history_base``. *probe_git* fills
+        nothing for the child's metadata but what usage was inherited. *observed* is what the
+        history that a fork continues implies. A fork that does not refer to that history appends
+        it next, as one batch; of one that does it is read if it is not given. *probe_git* fills
         ``new.git`` from the working directory if it is not given. If anything fails, or the caller
         is cancelled, no writer stays open.
         """
@@ -105,7 +106,7 @@ class LiveThread(Handle):
             if base is not None and observed is None and sync.lacks_facts:
                 observed = await _facts(store, base.thread_id, base.position)
             if observed is not None:
-                sync.recover(observed, own=False)
+                sync.recover(observed, own=False, copied=base is None)
             turn = OpenTurn(thread_id=stored.id)
             live = cls(store, stored, sync, await _position(store, stored.id), clock, turn)
             if inherited:
@@ -362,6 +363,7 @@ class LiveThread(Handle):
         self._turn = self._unsettled_turn
         self._position = self._observed_position = receipt.position
         self._sync.history_exists()
+        self._sync.inherit(kept)
         patch = self._sync.take()
         if patch is not None:
             await self._try_write(patch)

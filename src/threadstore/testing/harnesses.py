@@ -55,6 +55,7 @@ _ROW_FACTS: Final = frozenset(
         "recency_at",
         "sandbox_policy",
         "updated_at",
+        "usage",
     }
 )
 """What has no other home than a database row; from the log it is only approximated."""

@@ -6,6 +6,8 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from threadstore.clock import rfc3339_ms
 from threadstore.history.items import RolloutItem
 from threadstore.metadata import SessionSource, TokenUsage
@@ -25,6 +27,7 @@ __all__ = [
     "task_started",
     "thread_rolled_back",
     "token_count",
+    "token_usage_record",
     "turn",
     "turn_aborted",
     "turn_context",
@@ -102,17 +105,34 @@ def function_call_output(call_id: str, output: str) -> RolloutItem:
     return response("function_call_output", call_id=call_id, output=output)
 
 
-def token_count(usage: TokenUsage | None) -> RolloutItem:
-    """A ``token_count`` event; without *usage* its ``info`` is ``null``."""
+def token_count(total: TokenUsage | None, *, last: TokenUsage | None = None) -> RolloutItem:
+    """A ``token_count`` event; without *total* its ``info`` is ``null``. *last*: of the last
+    response, if that was not the first."""
     info = None
-    if usage is not None:
-        counters = {field: getattr(usage, field) for field in usage.__struct_fields__}
+    if total is not None:
         info = {
-            "total_token_usage": counters,
-            "last_token_usage": counters,
+            "total_token_usage": msgspec.to_builtins(total),
+            "last_token_usage": msgspec.to_builtins(last or total),
             "model_context_window": 258400,
         }
     return event("token_count", info=info, rate_limits=None)
+
+
+def token_usage_record(
+    thread_id: str, usage: TokenUsage, *, total: TokenUsage | None = None, turn_id: str = "turn-1"
+) -> RolloutItem:
+    """What Codex 0.155 and later write as soon as a response is complete; *total*: of the thread,
+    if that was not its first response."""
+    payload = {
+        "thread_id": thread_id,
+        "turn_id": turn_id,
+        "session_id": thread_id,
+        "response_id": "resp_1",
+        "usage": msgspec.to_builtins(usage),
+        "turn_token_usage": msgspec.to_builtins(usage),
+        "thread_token_usage": msgspec.to_builtins(total or usage),
+    }
+    return RolloutItem("token_usage_record", payload)
 
 
 def turn_context(

@@ -11,6 +11,7 @@ from threadstore.metadata import (
     SessionSource,
     StoredThread,
     ThreadMetadataPatch,
+    ThreadUsage,
     TokenUsage,
 )
 from threadstore.store import ThreadStore
@@ -50,6 +51,7 @@ async def record_thread(
         approval_mode="never",
         sandbox_policy={"type": "danger-full-access"},
         token_usage=USAGE,
+        usage=ThreadUsage(own={"gpt-5.1": USAGE}),
     )
     update = store.update_thread_metadata
     thread = await update(thread.id, observed, origin=MetadataOrigin.OBSERVED)

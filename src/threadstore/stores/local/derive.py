@@ -21,6 +21,7 @@ from threadstore.errors import InvalidRequest, StoreUnavailable
 from threadstore.history.facts import FactObserver
 from threadstore.history.header import HeaderView, read_header
 from threadstore.history.items import DamagedLine, RolloutItem
+from threadstore.history.usage import UsageLedger
 from threadstore.ids import try_thread_id
 from threadstore.metadata import StoredThread, ThreadMetadataPatch, source_parent
 from threadstore.stores.local import reader
@@ -127,8 +128,8 @@ def derive(file: RolloutFile, find_rollout: FindRollout) -> Derived:
 
 def _fold_lineage(file: RolloutFile, header: HeaderView, find_rollout: FindRollout) -> _Fold:
     """Fold a rollout that continues others: the thread's own earlier segments count like its own
-    lines (a revert), of another thread's (a fork) only the preview, as Codex 0.169 shows them.
-    Codex 0.155 and 0.160 show the fork's own first message there, once it has one."""
+    lines (a revert), of another thread's (a fork) only the preview, as Codex 0.169 shows them, and
+    the usage. Codex 0.155 and 0.160 show the fork's own first message there, once it has one."""
     fold = _Fold(file)
     lineage = resolve_lineage(file.path, find_rollout)
     missing = next((s.missing for s in lineage.segments if s.missing is not None), None)
@@ -140,7 +141,8 @@ def _fold_lineage(file: RolloutFile, header: HeaderView, find_rollout: FindRollo
             break
         own_start = segment.first_position
     if own_start > 1:
-        fold.inherit_preview(reader.read_history(file.path, find_rollout), own_start)
+        complete = missing is None
+        fold.inherit(reader.read_history(file.path, find_rollout), own_start, complete=complete)
         shows_own = _release(header) in _FORKS_SHOW_THEIR_OWN
         fold.observer.preview_seen = "preview" in fold.facts and not shows_own
     for batch in reader.read_history(file.path, find_rollout, after=own_start - 1):
@@ -203,19 +205,30 @@ class _Fold:
             self.ordinal = items[-1].ordinal
         self._observe(items)
 
-    def inherit_preview(self, batches: Iterator[list[RolloutItem | DamagedLine]], end: int) -> None:
-        """Take the preview out of the lines before position *end*."""
-        observer = FactObserver(self.name_id or "")
+    def inherit(
+        self, batches: Iterator[list[RolloutItem | DamagedLine]], end: int, *, complete: bool
+    ) -> None:
+        """Take preview and usage out of the lines before position *end*. They are *complete* if
+        no file is missing."""
+        observer = FactObserver(self.name_id or "", ledger=UsageLedger(goes_on=not complete))
+        observer.copied.begin()
         for batch in batches:
-            for entry in batch:
-                if (entry.position or 0) >= end:
-                    return
-                if not isinstance(entry, RolloutItem) or entry.type == "session_meta":
-                    continue
-                patch = observer.observe(entry)
-                if patch is not None and isinstance(patch.preview, str):
-                    self.facts["preview"] = patch.preview
-                    return
+            items = [
+                entry
+                for entry in batch
+                if isinstance(entry, RolloutItem)
+                and (entry.position or 0) < end
+                and entry.type != "session_meta"
+            ]
+            patch = observer.observe_all(items)
+            if patch is not None and isinstance(patch.preview, str):
+                self.facts["preview"] = patch.preview
+            if batch and (batch[-1].position or 0) >= end - 1:
+                break
+        self.observer.ledger, self.observer.model = observer.ledger, observer.model
+        usage = observer.ledger.usage
+        if usage is not None:
+            self.facts["usage"] = usage
 
     # Headers
 
@@ -228,8 +241,12 @@ class _Fold:
         header_id = view.id or (self.name_id if self.first is None else None)
         if header_id != self.thread_id:  # a copied header of the thread this one was forked from
             self.observer.cwd_seen = "cwd" in self.facts
+            self.observer.thread_id = self.thread_id or ""
+            self.observer.copied.foreign_header(item)
             return
-        if self.first is None:
+        if self.first is not None:
+            self.observer.copied.own_header(view)
+        else:
             self.first = view
             self.facts["history_mode"] = _history_mode(view, item)
         for field in _HEADER_TEXTS:
@@ -278,6 +295,7 @@ class _Fold:
         said = patch.present()
         for field in _SAID_ONCE & said.keys():
             setattr(self.observer, f"{field}_seen", True)
+        self.observer.note_usage(said)
         if "updated_at" in said:
             self.stamps.clear()  # the time of the edit itself is not what it says
         self._apply(said)

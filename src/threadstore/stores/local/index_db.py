@@ -28,7 +28,7 @@ from threadstore.stores.local.database import (
 
 __all__ = ["IndexDb", "IndexedFile"]
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 _CACHED: Final = 2000  # decoded threads kept; a page shows mostly those of the page before
 _WRAP: Final = 1 << 64  # inodes are unsigned, SQLite integers are not
 

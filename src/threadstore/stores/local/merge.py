@@ -43,6 +43,7 @@ _HEADER_FACTS: Final = (
     "cli_version",
     "model_provider",
 )
+_COUNTERS: Final = ("token_usage", "usage")
 _ROW_ONLY: Final = ("section", "section_position", "project_id", "daybreak_enabled")
 _OTHERS_SAY: Final = ("name", "rollout_path", "archived_at", "section_entered_at")
 _READ_ONLY_PROFILE: Final = {
@@ -130,6 +131,8 @@ def rebase(base: StoredThread, ours: StoredThread, theirs: StoredThread) -> Stor
         if (mine := getattr(ours, field)) != (before := getattr(base, field))
         and getattr(theirs, field) == before
     }
+    if _same_sum(ours.token_usage, theirs.token_usage):
+        kept["token_usage"] = ours.token_usage  # rows know no more than the sum
     if ours.updated_at < theirs.updated_at <= ours.updated_at + _BUMP:
         kept["updated_at"] = ours.updated_at
     kept.pop("rollout_path", None)
@@ -146,9 +149,12 @@ def adopt(ours: StoredThread, theirs: StoredThread) -> StoredThread:
     """
     kept = {
         field: mine
-        for field in (*_TEXTS, *_HEADER_FACTS, "token_usage", "model", "git")
+        for field in (*_TEXTS, *_HEADER_FACTS, *_COUNTERS, "model", "git")
         if (mine := getattr(ours, field)) and (field in _TEXTS or not getattr(theirs, field))
     }
+    if _sum(ours.token_usage) >= _sum(theirs.token_usage):
+        # A response is booked before its line is written.
+        kept |= {field: getattr(ours, field) or getattr(theirs, field) for field in _COUNTERS}
     kept["updated_at"] = max(ours.updated_at, theirs.updated_at)
     kept["recency_at"] = max(ours.recency_at, theirs.recency_at)
     return msgspec.structs.replace(theirs, **kept)
@@ -162,6 +168,14 @@ def settle(ours: StoredThread, theirs: StoredThread, *, in_row: bool = False) ->
     if in_row:
         kept |= {"memory_mode": theirs.memory_mode, "git": theirs.git or ours.git}
     return msgspec.structs.replace(ours, **kept)
+
+
+def _sum(usage: TokenUsage | None) -> int:
+    return 0 if usage is None else usage.total_tokens
+
+
+def _same_sum(one: TokenUsage | None, other: TokenUsage | None) -> bool:
+    return one is not None and other is not None and _sum(one) == _sum(other)
 
 
 def _has_name_column(row: StateRow) -> bool:

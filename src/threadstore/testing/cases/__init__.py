@@ -16,6 +16,7 @@ from threadstore.testing.cases.lines import ForkLineTests, LineTests
 from threadstore.testing.cases.listing import ListingTests
 from threadstore.testing.cases.metadata import FieldRuleTests, MetadataTests, NameTests
 from threadstore.testing.cases.turns import TurnTests
+from threadstore.testing.cases.usage import UsageTests
 
 __all__ = ["ThreadStoreTests"]
 
@@ -35,6 +36,7 @@ class ThreadStoreTests(
     MetadataTests,
     NameTests,
     FieldRuleTests,
+    UsageTests,
     ArchiveTests,
     DurabilityTests,
     SharingTests,

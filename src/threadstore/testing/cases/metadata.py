@@ -17,6 +17,7 @@ from threadstore.metadata import (
     NewThread,
     StoredThread,
     ThreadMetadataPatch,
+    ThreadUsage,
     TokenUsage,
 )
 from threadstore.store import ThreadStore
@@ -63,6 +64,10 @@ _VALUES: Final[dict[str, Any]] = {
     "sandbox_policy": {"type": "workspace-write", "network_access": False},
     "permission_profile": {"type": "managed", "network": "restricted"},
     "token_usage": TokenUsage(input_tokens=1, output_tokens=2, total_tokens=3),
+    "usage": ThreadUsage(
+        own={"gpt-9": TokenUsage(input_tokens=1, output_tokens=2, total_tokens=3)},
+        inherited={"gpt-8": TokenUsage(input_tokens=5, total_tokens=5)},
+    ),
     "memory_mode": "disabled",
     "originator": "another",
     "creator_user_id": "user-1",
@@ -168,6 +173,7 @@ class MetadataTests(Cases):
             {"type": "danger-full-access"},
         )
         assert thread.token_usage == USAGE
+        assert thread.usage == ThreadUsage(own={"gpt-5.1": USAGE})
         assert (thread.source, thread.model_provider) == ("exec", "mock")
         assert thread.updated_at == thread.recency_at == clock.now()
 
