@@ -10,11 +10,10 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-
 from threadstore.engine.events import ContextCompacted
 from threadstore.engine.model import Completed, ItemDone, ModelError, RateLimits, answer
 from threadstore.engine.outputs import message_text
+from threadstore.engine.state import estimated_tokens
 from threadstore.engine.tokens import add_usage
 from threadstore.history.items import RolloutItem
 from threadstore.history.messages import bare_user_text, content_text
@@ -41,7 +40,6 @@ SUMMARY_PREFIX: Final = (
 )
 KEPT_CHARACTERS: Final = 80_000
 """How much of what the user said stays, newest first: about 20,000 tokens."""
-_BYTES_PER_TOKEN: Final = 4
 
 
 async def compact(
@@ -64,7 +62,7 @@ async def compact(
     context = [*opening, *said, _user(summary)]
     marker = RolloutItem("compacted", {"message": summary, "replacement_history": context})
     lines = [marker, state.turn_context(turn.id)] if mid_turn else [marker]
-    state.tokens.estimate(_estimate(state, context))
+    state.tokens.estimate(estimated_tokens(context))
     await state.journal.record(
         *lines,
         state.tokens.event(turn.id),
@@ -139,8 +137,3 @@ def _user_words(item: Json) -> str:
 def _user(text: str) -> Json:
     content = [{"type": "input_text", "text": text}]
     return {"type": "message", "role": "user", "content": content}
-
-
-def _estimate(state: SessionState, context: list[Json]) -> int:
-    size = len(msgspec.json.encode(context)) + len(state.settings.instructions or "")
-    return size // _BYTES_PER_TOKEN

@@ -10,16 +10,16 @@ import asyncio
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from threadstore.engine.events import Event
+from threadstore.history.context import ContextFold
 from threadstore.history.items import RolloutItem
 from threadstore.history.policy import canonical
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
 
-    from threadstore.history.context import ContextFold
     from threadstore.manager import ThreadHandle
 
-__all__ = ["Entry", "Journal", "uninterrupted"]
+__all__ = ["Entry", "Journal", "folded", "uninterrupted"]
 
 Entry: TypeAlias = RolloutItem | Event
 
@@ -34,6 +34,8 @@ class Journal:
         self.fold = fold
         self._tell = tell
         self._lock = asyncio.Lock()
+        # Whether an append failed, so that nobody knows whether its lines are in the history.
+        self._unsure = False
 
     async def record(self, *entries: Entry) -> None:
         """Keep *entries*, all or none, then tell the events among them.
@@ -55,7 +57,7 @@ class Journal:
     async def _record(self, entries: Sequence[Entry]) -> None:
         items = [entry if isinstance(entry, RolloutItem) else entry.as_item() for entry in entries]
         async with self._lock:
-            await self.handle.append_items(items)
+            await self._append(items)
             for item in canonical(items, self.handle.history_mode):
                 self.fold.feed(item)
             for entry in entries:
@@ -64,9 +66,24 @@ class Journal:
 
     async def _repeat(self, items: Sequence[RolloutItem]) -> None:
         async with self._lock:
-            await self.handle.append_items(items, verbatim=True)
+            await self._append(items, verbatim=True)
             for item in items:
                 self.fold.feed(item)
+
+    async def _append(self, items: Sequence[RolloutItem], *, verbatim: bool = False) -> None:
+        if self._unsure:
+            self.fold = folded((await self.handle.load_history()).items)
+        self._unsure = True
+        await self.handle.append_items(items, verbatim=verbatim)
+        self._unsure = False
+
+
+def folded(items: Iterable[RolloutItem]) -> ContextFold:
+    """The model's context after all of a history."""
+    fold = ContextFold()
+    for item in items:
+        fold.feed(item)
+    return fold
 
 
 async def uninterrupted(work: Coroutine[Any, Any, None]) -> None:

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from threadstore.engine.events import ThreadRolledBack
+from threadstore.engine.journal import folded
+from threadstore.engine.state import estimated_tokens
 from threadstore.errors import InvalidRequest
-from threadstore.history.context import ContextFold, request_input
 from threadstore.history.rollback import removed_by_last_revert
 from threadstore.history.turns import build_turns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from threadstore.engine.state import SessionState
     from threadstore.history.items import RolloutItem
 
 __all__ = ["redo", "revert"]
-
-_BYTES_PER_TOKEN = 4
 
 
 async def revert(
@@ -32,11 +27,11 @@ async def revert(
     count = _count(shown, before_turn, turns)
     removed = tuple(shown[-count:])
     marker = ThreadRolledBack(turn_id=removed[0], num_turns=count)
-    state.journal.fold = _folded([*items, marker.as_item()])
+    state.journal.fold = folded([*items, marker.as_item()])
     if state.tokens.total is None:
         await state.journal.record(marker)
     else:  # how full the context is now comes before the marker (Codex 0.131)
-        state.tokens.estimate(_size(state))
+        state.tokens.estimate(estimated_tokens(state.request().input))
         await state.journal.record(state.tokens.event(removed[0]), marker)
     await _refold(state)
     await state.journal.handle.flush()
@@ -56,7 +51,7 @@ async def redo(state: SessionState) -> tuple[str, ...]:
     await state.journal.repeat(removed)
     items = await _refold(state)
     if state.tokens.total is not None:
-        state.tokens.estimate(_size(state))
+        state.tokens.estimate(estimated_tokens(state.request().input))
     await state.journal.handle.flush()
     return tuple(turn.id for turn in build_turns(items) if turn.id not in before)
 
@@ -81,18 +76,5 @@ async def _history(state: SessionState) -> tuple[RolloutItem, ...]:
 async def _refold(state: SessionState) -> tuple[RolloutItem, ...]:
     """Rebuild the context from all of the history: a revert may reach behind what was read."""
     items = await _history(state)
-    state.journal.fold = _folded(items)
+    state.journal.fold = folded(items)
     return items
-
-
-def _folded(items: Iterable[RolloutItem]) -> ContextFold:
-    fold = ContextFold()
-    for item in items:
-        fold.feed(item)
-    return fold
-
-
-def _size(state: SessionState) -> int:
-    context = request_input(state.journal.fold.items)
-    size = len(msgspec.json.encode(context)) + len(state.settings.instructions or "")
-    return size // _BYTES_PER_TOKEN

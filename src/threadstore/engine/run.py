@@ -119,7 +119,7 @@ class TurnRun:
         if self._given is None:
             await self._compact(mid_turn=False)
             return
-        if self._is_full():
+        if self._state.is_full:
             await self._compact(mid_turn=False)
         await self._open()
         while True:
@@ -127,7 +127,7 @@ class TurnRun:
             if not sampling.called_tools and not self._steered:
                 self._steerable = False
                 return
-            if self._is_full():
+            if self._state.is_full:
                 await self._compact(mid_turn=True)
             await self._take_steered()
 
@@ -137,12 +137,7 @@ class TurnRun:
         if given is None:
             return
         user = await asyncio.to_thread(user_turn, given, self.turn.id)
-        known = state.journal.fold.turn_context
-        opening: list[RolloutItem] = []
-        if known is None:
-            opening = state.opening()
-        elif state.settings.environment and known.get("cwd") != state.cwd:
-            opening = [state.environment()]
+        opening = state.news_since(state.journal.fold.turn_context or {})
         self._given = None
         context = state.turn_context(self.turn.id)
         await state.journal.record(*opening, context, *self._said(user))
@@ -175,10 +170,6 @@ class TurnRun:
         if error.kind == "context_window_exceeded":
             self._state.tokens.fill_window()
             await self._state.journal.record(self._state.tokens.event(self.turn.id))
-
-    def _is_full(self) -> bool:
-        limit = self._state.settings.compaction_limit
-        return limit is not None and self._state.tokens.context_tokens >= limit
 
     async def _compact(self, *, mid_turn: bool) -> None:
         retries = _Retries(self._state, self.turn.id)

@@ -13,7 +13,7 @@ import msgspec
 from threadstore.clock import Clock, SystemClock
 from threadstore.engine.followers import Followers
 from threadstore.engine.inputs import Said, UserInput, said
-from threadstore.engine.journal import Journal
+from threadstore.engine.journal import Journal, folded
 from threadstore.engine.loading import LoadedContext, load_context
 from threadstore.engine.questions import Questions
 from threadstore.engine.reverting import redo, revert
@@ -177,7 +177,9 @@ class Session:
         if isinstance(handle, LiveThread):
             loaded = await load_context(manager.store, handle.id)
         else:
-            loaded = LoadedContext(fold=await _in_memory(handle), header=HeaderView())
+            loaded = LoadedContext(
+                fold=folded((await handle.load_history()).items), header=HeaderView()
+            )
         settings = _filled(settings or SessionSettings(), loaded, await handle.read())
         offered = _offered(tools, loaded.header.dynamic_tools)
         return await cls._on(manager, handle, loaded, client, settings, offered, clock)
@@ -437,13 +439,6 @@ class Session:
         finally:
             self._alone = False
             self._next()
-
-
-async def _in_memory(handle: EphemeralThread) -> ContextFold:
-    fold = ContextFold()
-    for item in (await handle.load_history()).items:
-        fold.feed(item)
-    return fold
 
 
 def _offered(

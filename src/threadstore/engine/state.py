@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from msgspec import UNSET
@@ -18,7 +18,7 @@ from threadstore.live.thread import LiveThread
 from threadstore.metadata import MetadataOrigin, ThreadMetadataPatch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from threadstore.clock import Clock
     from threadstore.engine.journal import Journal
@@ -29,9 +29,11 @@ if TYPE_CHECKING:
     from threadstore.history.usage import UsageLedger
     from threadstore.metadata import StoredThread, TokenUsage
 
-__all__ = ["SessionState"]
+__all__ = ["SessionState", "estimated_tokens"]
 
 Json = dict[str, Any]
+
+_BYTES_PER_TOKEN: Final = 4
 
 
 class SessionState:
@@ -76,6 +78,23 @@ class SessionState:
         if self.settings.model is None:
             raise InvalidRequest("no model was named", hint="set SessionSettings.model")
         return self.settings.model
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the context has to be compacted before the next request."""
+        limit = self.settings.compaction_limit
+        if limit is None:
+            return False
+        used = self.tokens.context_tokens
+        return used >= limit or used + estimated_tokens(self._news()) >= limit
+
+    def _news(self) -> list[Json]:
+        """What came into the context after the last response."""
+        items = self.journal.fold.items
+        last = len(items)
+        while last and not _is_said_by_model(items[last - 1]):
+            last -= 1
+        return items[last:]
 
     def seconds(self) -> int:
         """Now, in seconds since the epoch, as turn events say it."""
@@ -154,14 +173,20 @@ class SessionState:
 
     def opening(self) -> list[RolloutItem]:
         """What the model is told once, before the first message and after each compaction."""
+        return self.news_since({})
+
+    def news_since(self, known: Json) -> list[RolloutItem]:
+        """What the model has to be told anew after a turn with this ``turn_context``."""
+        settings = self.settings
         items = []
-        if self.settings.developer_instructions:
-            items.append(_message("developer", self.settings.developer_instructions))
-        if self.settings.environment:
-            items.append(self.environment())
+        developer = settings.developer_instructions
+        if developer and known.get("developer_instructions") != developer:
+            items.append(_message("developer", developer))
+        if settings.environment and known.get("cwd") != self.cwd:
+            items.append(self._environment())
         return items
 
-    def environment(self) -> RolloutItem:
+    def _environment(self) -> RolloutItem:
         """The message that says where and when the model works."""
         now = self.clock.now().astimezone()
         facts = {"cwd": self.cwd, "current_date": f"{now:%Y-%m-%d}", "timezone": now.tzname()}
@@ -183,10 +208,27 @@ class SessionState:
             "model": self.model,
             "effort": settings.reasoning_effort,
             "summary": settings.reasoning_summary or "none",
+            "developer_instructions": settings.developer_instructions,
         }
         return RolloutItem(
             "turn_context", {key: value for key, value in payload.items() if value is not None}
         )
+
+
+def estimated_tokens(items: Iterable[Json]) -> int:
+    """About how many tokens *items* are: four bytes of their JSON each, images left out."""
+    text = (
+        {**item, "content": [part for part in parts if part.get("type") != "input_image"]}
+        if isinstance(parts := item.get("content"), list)
+        else item
+        for item in items
+    )
+    return sum(len(msgspec.json.encode(item)) for item in text) // _BYTES_PER_TOKEN
+
+
+def _is_said_by_model(item: Json) -> bool:
+    kind = item.get("type", "")
+    return item.get("role") == "assistant" or kind == "reasoning" or kind.endswith("_call")
 
 
 def _message(role: str, text: str) -> RolloutItem:
