@@ -1,4 +1,4 @@
-"""Running foreign code: taking turns, threads of their own, and not waiting for what never ends."""
+"""Running foreign code: in turns, in threads of its own, without waiting for what never ends."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
-__all__ = ["GRACE", "Turns", "ended", "in_thread"]
+__all__ = ["GRACE", "SharedLock", "ended", "in_thread"]
 
 T = TypeVar("T")
 
@@ -23,8 +23,8 @@ GRACE: Final = 0.5
 _tasks: set[asyncio.Task[Any]] = set()
 
 
-class Turns:
-    """First come, first served: calls that may run beside others, and calls that run alone."""
+class SharedLock:
+    """First come, first served, for those who share it and those who want it alone."""
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[bool, asyncio.Future[None]]] = deque()
@@ -32,8 +32,8 @@ class Turns:
         self._alone = False
 
     @contextlib.asynccontextmanager
-    async def turn(self, *, alone: bool) -> AsyncIterator[None]:
-        """Wait for whoever came before and cannot run beside it."""
+    async def held(self, *, alone: bool) -> AsyncIterator[None]:
+        """Hold it, after everybody who came before and cannot share it."""
         admitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((alone, admitted))
         self._admit()
@@ -103,8 +103,10 @@ async def in_thread(work: Callable[[], T]) -> T:
         with contextlib.suppress(RuntimeError):  # the loop is gone
             loop.call_soon_threadsafe(settle, results, problem)
 
-    threading.Thread(target=call, name="threadstore-tool", daemon=True).start()
+    thread = threading.Thread(target=call, name="threadstore-tool", daemon=True)
+    thread.start()
     results, problem = await ended
+    thread.join()  # it has nothing left to do; whoever counts threads need not see it
     if problem is not None:
         raise problem
     return results[0]

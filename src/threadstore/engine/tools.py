@@ -21,7 +21,7 @@ from threadstore.engine.tool_base import (
     shown_name,
 )
 from threadstore.engine.tool_outputs import as_output, bounded, described, failure
-from threadstore.engine.tool_running import Turns, ended, in_thread
+from threadstore.engine.tool_running import SharedLock, ended, in_thread
 from threadstore.engine.tool_schema import (
     BadArguments,
     Parameters,
@@ -76,7 +76,7 @@ class FunctionTool(Tool):
         self.parallel = parallel
         self.timeout = timeout
         self._function = function
-        self._is_async = inspect.iscoroutinefunction(inner)
+        self._is_async = any(map(inspect.iscoroutinefunction, (function, type(function).__call__)))
         self._parameters = Parameters(function, injected=ToolCall)
         documented = function if is_object and not inner.__doc__ else inner
         text = inspect.getdoc(documented) if description is None else description
@@ -253,7 +253,7 @@ class Toolbox:
                 )
             self._tools[each.namespace, each.name] = each
         self._specs = _grouped(self._tools.values())
-        self._turns = Turns()
+        self._lock = SharedLock()
 
     def specs(self) -> tuple[Json, ...]:
         """The tools as a request to the model names them, always in the same order."""
@@ -268,7 +268,7 @@ class Toolbox:
         found = self._tools.get((call.namespace or None, call.name))
         if found is None:
             return bounded(self._unknown(call), self._limit)
-        async with self._turns.turn(alone=not found.parallel):
+        async with self._lock.held(alone=not found.parallel):
             task = await ended(_called(found, call, context), found.timeout)
         if task is None:
             return failure(f"{call.name} did not end within {found.timeout:g} s; try with less")
@@ -317,19 +317,28 @@ def _function_spec(name: str, description: str, parameters: Json) -> Json:
 
 
 def _grouped(tools: Iterable[Tool]) -> tuple[Json, ...]:
-    """One spec for each tool, and one for each namespace with its tools inside."""
+    """One spec for each tool, and one for each namespace with its tools by name, as Codex 0.131
+    sends them."""
     specs: list[Json] = []
-    namespaces: dict[str, Json] = {}
+    namespaces: dict[str, list[Json]] = {}
     for each in tools:
         if each.namespace is None:
             specs.append(each.spec())
             continue
         if each.namespace not in namespaces:
+            inside = namespaces[each.namespace] = []
             text = f"Tools in the {each.namespace} namespace."
-            group = {"type": "namespace", "name": each.namespace, "description": text, "tools": []}
-            namespaces[each.namespace] = group
-            specs.append(group)
-        namespaces[each.namespace]["tools"].append(each.spec())
+            specs.append(
+                {
+                    "type": "namespace",
+                    "name": each.namespace,
+                    "description": text,
+                    "tools": inside,
+                }
+            )
+        namespaces[each.namespace].append(each.spec())
+    for inside in namespaces.values():
+        inside.sort(key=lambda spec: str(spec["name"]))
     return tuple(specs)
 
 
