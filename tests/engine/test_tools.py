@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import msgspec
@@ -48,17 +49,29 @@ def test_objects_that_can_be_called_are_named_after_their_class() -> None:
     class Search:
         """Searches everything."""
 
-        def __call__(self, query: str) -> str:
+        def __call__(self, query: str, limit: int = 1) -> str:
+            return query * limit
+
+        def deep(self, query: str) -> str:
+            """Searches deeper."""
             return query
 
-    spec = as_tool(Search()).spec()
-    assert (spec["name"], spec["description"]) == ("Search", "Searches everything.")
+    for each in (Search(), functools.partial(Search(), limit=2)):
+        spec = as_tool(each).spec()
+        assert (spec["name"], spec["description"]) == ("Search", "Searches everything.")
+    spec = as_tool(Search().deep).spec()
+    assert (spec["name"], spec["description"]) == ("deep", "Searches deeper.")
+
+
+def print_nothing() -> None: ...
 
 
 def test_a_lambda_needs_a_name() -> None:
     with pytest.raises(InvalidRequest, match="lambda") as caught:
         as_tool(lambda: None)
     assert "name" in str(caught.value.hint)
+    with pytest.raises(InvalidRequest, match="cannot name a tool"):
+        tool(name="")(print_nothing)
     assert tool(name="nothing", description="Does nothing.")(lambda: None).name == "nothing"
 
 

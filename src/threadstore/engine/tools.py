@@ -6,6 +6,7 @@ output, and an interrupt is never held up.
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Annotated, Any, Final, overload
@@ -69,18 +70,15 @@ class FunctionTool(Tool):
                 f"expected a callable or a Tool, not {function!r}",
                 hint="pass a function, or an object of the class",
             )
-        inner = underlying(function)
-        is_object = inner.__name__ == "__call__"
-        self.name = name or (type(function) if is_object else inner).__name__
+        own_name, own_text = _said_of(function)
+        self.name = own_name if name is None else name
         self.namespace = namespace
         self.parallel = parallel
         self.timeout = timeout
         self._function = function
         self._is_async = any(map(inspect.iscoroutinefunction, (function, type(function).__call__)))
         self._parameters = Parameters(function, injected=ToolCall)
-        documented = function if is_object and not inner.__doc__ else inner
-        text = inspect.getdoc(documented) if description is None else description
-        self._description = _first_paragraph(text or "") if description is None else description
+        self._description = own_text if description is None else description
         check_tool(self)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -342,5 +340,13 @@ def _grouped(tools: Iterable[Tool]) -> tuple[Json, ...]:
     return tuple(specs)
 
 
-def _first_paragraph(text: str) -> str:
-    return " ".join(text.partition("\n\n")[0].split())
+def _said_of(function: Callable[..., Any]) -> tuple[str, str]:
+    """The name of a callable, and the first paragraph of its docstring. An object that can be
+    called goes by its class."""
+    inner = underlying(function)
+    while isinstance(function, functools.partial):
+        function = function.func
+    named, text = inner, inspect.getdoc(inner)
+    if inner.__name__ == "__call__":
+        named, text = type(function), inner.__doc__ or inspect.getdoc(function)
+    return named.__name__, " ".join((text or "").partition("\n\n")[0].split())
