@@ -9,8 +9,8 @@ import pytest
 from tests.engine.tool_calls import Json, Owner, call_of, output_of
 
 from threadstore.engine.tools import (
+    AskUser,
     ClientTool,
-    RequestUserInput,
     Tool,
     Toolbox,
     ToolCall,
@@ -173,7 +173,7 @@ def test_an_interrupt_from_the_keyboard_goes_through(in_thread: bool) -> None:
 
 
 async def test_an_unknown_tool_is_told_with_those_there_are() -> None:
-    box = Toolbox([RequestUserInput(), ClientTool({"name": "x", "namespace": "n"})])
+    box = Toolbox([AskUser(), ClientTool({"name": "x", "namespace": "n"})])
     output = await box.run(call_of("x"), Owner())
     text = "error: no tool is named x; the tools are: request_user_input, n.x"
     assert output == ToolOutput(output=text, success=False)

@@ -8,8 +8,8 @@ import pytest
 from tests.engine.tool_calls import Json, Owner, call_of, output_of
 
 from threadstore.engine.tools import (
+    AskUser,
     ClientTool,
-    RequestUserInput,
     Toolbox,
     ToolOutput,
     aborted,
@@ -89,7 +89,7 @@ def test_a_time_out_is_a_number_of_seconds(timeout: Any) -> None:
         tool(name="nothing", timeout=timeout)(lambda: None)
 
 
-@pytest.mark.parametrize("thing", [3, "name", None, RequestUserInput, dict])
+@pytest.mark.parametrize("thing", [3, "name", None, AskUser, dict])
 def test_what_cannot_be_called_is_no_tool(thing: Any) -> None:
     with pytest.raises(InvalidRequest, match="callable or a Tool"):
         as_tool(thing)
@@ -154,22 +154,20 @@ async def test_the_user_is_asked_and_the_answers_go_to_the_model() -> None:
         "options": [{"label": "Yes", "description": "Go on."}],
     }
     arguments = msgspec.json.encode({"questions": [{**question, "unknown": 1}]}).decode()
-    output = await Toolbox([RequestUserInput()]).run(
-        call_of("request_user_input", arguments), owner
-    )
+    output = await Toolbox([AskUser()]).run(call_of("request_user_input", arguments), owner)
     assert output == ToolOutput(output='{"answers":{"sure":{"answers":["yes"]}}}')
     assert owner.questions == [{**question, "isOther": True, "isSecret": False}]
 
 
 @pytest.mark.parametrize("arguments", ["", '{"questions":[]}', '{"questions":[{"id":"a"}]}', "["])
 async def test_a_question_that_is_none_goes_back_to_the_model(arguments: str) -> None:
-    output = await output_of(RequestUserInput(), arguments)
+    output = await output_of(AskUser(), arguments)
     assert not output.success
     assert "the arguments do not fit request_user_input" in str(output.output)
 
 
 def test_the_question_tool_has_the_schema_of_codex() -> None:
-    parameters = RequestUserInput().spec()["parameters"]
+    parameters = AskUser().spec()["parameters"]
     assert parameters["required"] == ["questions"]
     assert parameters["additionalProperties"] is False
     question = parameters["properties"]["questions"]["items"]

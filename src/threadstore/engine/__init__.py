@@ -34,6 +34,7 @@ from threadstore.engine.openai_model import OpenAIModel
 from threadstore.engine.session import Session
 from threadstore.engine.settings import SessionSettings
 from threadstore.engine.tools import (
+    AskUser,
     ClientTool,
     FunctionTool,
     Tool,
@@ -41,7 +42,6 @@ from threadstore.engine.tools import (
     ToolOutput,
     tool,
 )
-from threadstore.engine.tools import RequestUserInput as AskUser
 from threadstore.engine.turn import Turn, TurnResult
 
 __all__ = [

@@ -34,9 +34,9 @@ from threadstore.errors import InvalidRequest
 from threadstore.history.policy import OUTPUT_LIMIT
 
 __all__ = [
+    "AskUser",
     "ClientTool",
     "FunctionTool",
-    "RequestUserInput",
     "Tool",
     "ToolCall",
     "ToolContext",
@@ -160,7 +160,7 @@ class _Questions(msgspec.Struct):
     ]
 
 
-class RequestUserInput(Tool):
+class AskUser(Tool):
     """Lets the model ask the user, as Codex's tool of this name does.
 
     Each question reaches :meth:`ToolContext.ask_user` with ``isOther`` (an answer in other words
