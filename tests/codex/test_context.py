@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.codex.app_server import write_config
+from tests.codex.app_server import RpcError, write_config
+from tests.codex.comparing import told
+from tools.golden.scenes import roll_back
 
 from threadstore.engine.loading import load_context
 from threadstore.factory import open_store
@@ -67,6 +70,15 @@ def _interrupted(server: AppServer, thread_id: str) -> None:
     server.wait_turn(thread_id, seen)
 
 
+def _taken_back(server: AppServer, thread_id: str) -> None:
+    turns = [server.run_turn(thread_id, f"Turn {number} [scene tool]") for number in range(3)]
+    try:
+        server.call("thread/revert", threadId=thread_id, beforeTurnId=turns[1])
+    except RpcError:
+        with contextlib.suppress(RpcError):  # 0.169 can no longer take back turns of legacy threads
+            roll_back(server, thread_id)
+
+
 SCENES: dict[str, Callable[[AppServer, str], None]] = {
     "an answer": _plain,
     "a tool call": _tool,
@@ -74,6 +86,7 @@ SCENES: dict[str, Callable[[AppServer, str], None]] = {
     "every kind of tool": _toolbox,
     "a compaction": _compacted,
     "an interrupted turn": _interrupted,
+    "turns taken back": _taken_back,
 }
 
 CUT_SHORT = [
@@ -87,6 +100,16 @@ CUT_SHORT = [
     make.function_call_output("two", "seen"),
     make.function_call_output("nobody", "asked"),
     make.response("ghost_snapshot", ghost_commit={"id": "x"}),
+]
+STEERED = [
+    *make.turn("whole", "A whole turn", "Answered", cwd="/"),
+    make.task_started("steered"),
+    *(make.user_response("Begun"), make.user_message("Begun")),
+    *(make.agent_message("Said one"), make.assistant_response("Said one")),
+    *(make.user_response("Steered"), make.user_message("Steered")),
+    *(make.agent_message("Said two"), make.assistant_response("Said two")),
+    make.task_complete("steered"),
+    make.thread_rolled_back(1),
 ]
 OLD_COMPACTION = [
     *make.turn("old-1", "Said before", cwd="/"),
@@ -140,6 +163,33 @@ async def test_the_model_is_sent_what_codex_sends(
             cells.differs("theirs", ROW.format(what), REWRITTEN)
         else:
             cells.works("theirs", ROW.format(what))
+
+
+async def test_a_turn_that_is_not_shown_any_more_is_not_sent_either(
+    release: Release, cells: Cells, model: ModelServer, tmp_path: Path
+) -> None:
+    home, cwd = tmp_path / "home", tmp_path / "cwd"
+    cwd.mkdir()
+    write_config(home, model.url)
+    with release.serve(home, cwd) as server:
+        thread_id = _start(server, cwd, "legacy")
+        _plain(server, thread_id)
+    _append(home, thread_id, STEERED)
+    ours = [_text(item) for item in await _next_input(home, thread_id)]
+    with release.serve(home, cwd) as server:
+        shown = server.call("thread/read", threadId=thread_id, includeTurns=True)["thread"]["turns"]
+        sent = [_text(item) for item in _next_request(server, model, thread_id)]
+    assert [texts[0] for _, texts in told(shown)] == ["Say hello [scene plain]", "A whole turn"]
+    assert ours[-1] == "Answered"
+    behind = sent[sent.index("Answered") + 1 :]
+    assert behind[:2] == ["Begun", "Said one"]
+    assert "Steered" not in behind
+    how = "Codex still sends what was said before the second message, though it no longer shows it"
+    cells.differs("theirs", ROW.format("a turn with two messages, taken back"), how)
+
+
+def _text(item: Json) -> str:
+    return str(item["content"][0]["text"])
 
 
 def _start(server: AppServer, cwd: Path, mode: str) -> str:
