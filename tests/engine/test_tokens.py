@@ -132,7 +132,7 @@ async def test_nothing_is_told_while_a_tool_waits_for_the_user_but_the_metadata_
     async for event in turn:
         if isinstance(event, RequestUserInput):
             # The call comes before the end of the response, which says what it used.
-            while (stored := await session.read()).token_usage is None:
+            while (stored := await session.read()).token_usage is None:  # noqa: ASYNC110
                 await asyncio.sleep(0)
             assert stored.token_usage == USAGE
             assert stored.usage == ThreadUsage(own={"m1": USAGE})
