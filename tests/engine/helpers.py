@@ -146,6 +146,12 @@ async def told(turn: Turn) -> list[Event]:
     return [event async for event in turn]
 
 
+async def booked(session: Session, times: int = 1) -> None:
+    """Wait until so many responses are counted; nothing tells of that."""
+    while session.usage.total.total_tokens < USAGE.total_tokens * times:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+
+
 def types(events: Sequence[Event]) -> list[str]:
     """The types of *events*."""
     return [event.payload()["type"] for event in events]
