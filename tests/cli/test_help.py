@@ -30,7 +30,7 @@ def test_help_lists_every_command_and_exit_code(bare_cli: Run) -> None:
     assert (result.code, result.err) == (0, "")
     for name, (_, summary) in COMMANDS.items():
         assert re.search(rf"^ +{name} +{re.escape(summary)}$", result.out, re.MULTILINE)
-    for code in range(6):
+    for code in range(7):
         assert re.search(rf"\b{code} [a-z]", result.out)
 
 

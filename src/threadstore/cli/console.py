@@ -45,21 +45,29 @@ class Console:
 
     def line(self, text: str = "") -> None:
         """Print one line of result."""
-        text = clean(text)
-        try:
-            print(text)
-        except UnicodeEncodeError:  # a terminal or pipe that is not UTF-8
-            encoding = sys.stdout.encoding
-            print(text.encode(encoding, "backslashreplace").decode(encoding))
+        self._print(text, "\n")
+
+    def piece(self, text: str) -> None:
+        """Print a part of a line, at once."""
+        self._print(text, "")
+        sys.stdout.flush()
 
     def record(self, *fields: str) -> None:
         """Print one line for programs: the fields, separated by tabs."""
         self.line("\t".join(" ".join(field.splitlines()).replace("\t", " ") for field in fields))
 
-    def remark(self, text: str) -> None:
-        """Say something about the result, on stderr."""
+    def remark(self, text: str, *, dim: bool = False) -> None:
+        """Say something about the result, on stderr; *dim* where a terminal can."""
         sys.stdout.flush()
-        print(clean(text), file=sys.stderr)  # stderr escapes what it cannot encode
+        text = clean(text)
+        if dim and self._remarks_seen and "NO_COLOR" not in os.environ:
+            text = f"\x1b[2m{text}\x1b[0m"
+        print(text, file=sys.stderr)  # stderr escapes what it cannot encode
+
+    def prompt(self, text: str) -> None:
+        """Ask for a line, on stderr."""
+        sys.stdout.flush()
+        print(clean(text), end="", file=sys.stderr, flush=True)
 
     def json(self, value: Any) -> None:
         """Print JSON: indented on a terminal, on one line in a pipe."""
@@ -81,13 +89,14 @@ class Console:
 
     def confirm(self, question: str) -> bool:
         """Ask the person at the terminal; anything but yes is no."""
-        # While the loop waits for a line it cannot act on Ctrl-C, so that the default has to.
-        inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
-        try:
-            print(f"{clean(question)} [y/N] ", end="", file=sys.stderr, flush=True)
+        with _ctrl_c_at_once():
+            self.prompt(f"{question} [y/N] ")
             return sys.stdin.readline().strip().lower() in ("y", "yes")
-        finally:
-            signal.signal(signal.SIGINT, inherited)
+
+    def read_all(self) -> str:
+        """All of stdin, without the newline at its end."""
+        with _ctrl_c_at_once():
+            return sys.stdin.buffer.read().decode("utf-8", "replace").removesuffix("\n")
 
     def table(self, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
         """Print a table for people."""
@@ -123,6 +132,14 @@ class Console:
             for bar in bars:
                 bar.stop()
 
+    def _print(self, text: str, end: str) -> None:
+        text = clean(text)
+        try:
+            print(text, end=end)
+        except UnicodeEncodeError:  # a terminal or pipe that is not UTF-8
+            encoding = sys.stdout.encoding
+            print(text.encode(encoding, "backslashreplace").decode(encoding), end=end)
+
     @contextlib.contextmanager
     def counting(self, what: str, total: int) -> Iterator[Callable[[], None]]:
         """Show how many of *total* things are done, where a person can see it; the function to
@@ -142,6 +159,19 @@ class Console:
                 )
             finally:
                 print(file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _ctrl_c_at_once() -> Iterator[None]:
+    """While the loop waits for input it cannot act on Ctrl-C, so that the default has to."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, inherited)
 
 
 def has_rich() -> bool:

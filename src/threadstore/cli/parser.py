@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "show": ("show", "show everything known about a thread"),
     "turns": ("turns", "show the conversation, turn by turn"),
     "tail": ("tail", "show the end of a conversation, and what is added to it"),
+    "run": ("run", "give a model one turn, on a new thread or an existing one"),
     "rename": ("rename", "name a thread, or take its name away"),
     "set": ("set_metadata", "set memory mode and git facts"),
     "archive": ("archive", "put a thread and its sub-agents away"),
@@ -55,14 +56,17 @@ examples:
   threadstore list --search parser        threads about a parser
   threadstore turns 01a201e8              the conversation of one of them
   threadstore export 01a201e8 --format md --output parser.md
+  threadstore run --thread 01a201e8 "And now the tests"
 
 exit codes:
   0 done    1 unexpected error    2 bad input, or no such thread    3 conflict
   4 store unavailable    5 doctor found a warning or an error, migrate --check a step to take
+  6 run: the turn failed
 
 environment:
   CODEX_HOME         home of the default store (else ~/.codex)
   CODEX_SQLITE_HOME  folder of its databases
+  OPENAI_API_KEY, OPENAI_BASE_URL, THREADSTORE_MODEL  the model of run
 """
 
 

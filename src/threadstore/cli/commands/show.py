@@ -9,7 +9,7 @@ from typing import Any
 from threadstore.cli.context import Context
 from threadstore.cli.resolve import ID_HELP, find_thread
 from threadstore.cli.text import clean, one_line, pad, timestamp
-from threadstore.metadata import StoredThread
+from threadstore.metadata import StoredThread, TokenUsage
 
 __all__ = ["configure", "run"]
 
@@ -79,6 +79,10 @@ def _all_facts(thread: StoredThread) -> Iterator[tuple[str, Any]]:
         "tokens",
         usage and f"{usage.total_tokens:,}, {usage.output_tokens:,} of them output",
     )
+    counted = thread.usage
+    if counted is not None and (counted.inherited or len(counted.own) > 1):
+        yield "own tokens", _by_model(counted.own)
+        yield "inherited tokens", _by_model(counted.inherited)
     yield "source", thread.source
     yield "started by", thread.thread_source
     yield "parent", thread.parent_thread_id
@@ -93,6 +97,10 @@ def _all_facts(thread: StoredThread) -> Iterator[tuple[str, Any]]:
     yield "originator", thread.originator
     yield "version", thread.cli_version
     yield "file", thread.rollout_path
+
+
+def _by_model(usage: dict[str, TokenUsage]) -> str:
+    return "; ".join(f"{model}: {part.total_tokens:,}" for model, part in usage.items())
 
 
 def _words(value: Any) -> str:
