@@ -95,6 +95,8 @@ def token_book(stored: TokenUsage | None, fold: ContextFold, window: int) -> Tok
     """The books of a thread that goes on: what its history says, or its metadata if that knows of
     a response more."""
     total = total_usage({"info": fold.token_info})
+    for usage in fold.unreported:
+        total = usage if total is None else add_usage(total, usage)
     if stored is not None and (total is None or stored.total_tokens > total.total_tokens):
         total = stored
     last = last_usage({"info": fold.token_info})

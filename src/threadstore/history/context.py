@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 from threadstore.history.messages import bare_user_text
 from threadstore.history.model_input import request_input, sent_form
 from threadstore.history.rollback import Removal, Rollbacks
+from threadstore.history.usage import recorded_usage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from threadstore.history.items import RolloutItem
+    from threadstore.metadata import TokenUsage
 
 __all__ = ["ContextFold", "is_replacement", "request_input"]
 
@@ -65,6 +67,8 @@ class ContextFold:
         """The payload of the newest ``turn_context``, rolled back or not."""
         self.token_info: Json | None = None
         """The newest ``info`` of a ``token_count`` that had one, rolled back or not."""
+        self.unreported: list[TokenUsage] = []
+        """What responses used of which no ``token_count`` tells, as their program was killed."""
         self.rate_limits: Json | None = None
         """What the newest ``token_count`` said, rolled back or not."""
         self.open_turn: str | None = None
@@ -130,7 +134,9 @@ class ContextFold:
         turn_id = turn_id if isinstance(turn_id, str) else None
         if kind == "token_count":
             info, limits = payload.get("info"), payload.get("rate_limits")
-            self.token_info = info if isinstance(info, dict) else self.token_info
+            if isinstance(info, dict):
+                self.token_info = info
+                self.unreported = []
             self.rate_limits = limits if isinstance(limits, dict) else None
         elif kind in ("task_started", "turn_started"):
             if self.open_turn not in (None, turn_id):
@@ -140,6 +146,11 @@ class ContextFold:
             # A late end of an earlier turn ends no other; that of an unknown one does, because
             # reviews end under another id than they began.
             self.open_turn = None
+
+    def _usage_record(self, payload: Json) -> None:
+        usage = recorded_usage(payload)
+        if usage is not None:
+            self.unreported.append(usage)
 
     def _remove(self, removal: Removal) -> None:
         self.open_turn = None
@@ -153,6 +164,7 @@ _HANDLERS: Final = {
     "event_msg": ContextFold._event,
     "inter_agent_communication": ContextFold._between_agents,
     "response_item": ContextFold._response,
+    "token_usage_record": ContextFold._usage_record,
     "turn_context": ContextFold._turn_context,
 }
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from threadstore.metadata import ThreadUsage, TokenUsage
 
-__all__ = ["UNKNOWN_MODEL", "UsageLedger", "last_usage", "total_usage"]
+__all__ = ["UNKNOWN_MODEL", "UsageLedger", "last_usage", "recorded_usage", "total_usage"]
 
 UNKNOWN_MODEL: Final = "unknown"
 _LIMIT: Final = 1 << 53
@@ -41,6 +41,7 @@ class UsageLedger:
         self._inherited = dict(usage.inherited) if usage is not None else {}
         self._total = _baseline(usage, total)
         self._goes_on = goes_on
+        self._recorded: TokenUsage | None = None  # by a record, and in no event yet
 
     @property
     def usage(self) -> ThreadUsage | None:
@@ -71,6 +72,9 @@ class UsageLedger:
             return False
         before, self._total = self._total, total
         last = _counters(info, "last_token_usage")
+        recorded, self._recorded = self._recorded, None
+        if recorded is not None and last is not None and _parts(recorded) == _parts(last):
+            return False  # the total may lack what a writer recorded before it was killed
         if before is None:
             return self._add(last if self._goes_on else total, model, inherited=inherited)
         if _parts(before) == _parts(total):
@@ -89,6 +93,7 @@ class UsageLedger:
             return False
         if total is not None and self._total is not None and _parts(total) == _parts(self._total):
             return False
+        self._recorded = usage
         if self._total is None and total is not None:
             self._total = total
             return self._add(usage, model, inherited=inherited)
@@ -116,6 +121,11 @@ def total_usage(payload: Any) -> TokenUsage | None:
 def last_usage(payload: Any) -> TokenUsage | None:
     """The counters of the last model response in a ``token_count`` payload; ``None`` if none."""
     return _counters(_info(payload), "last_token_usage")
+
+
+def recorded_usage(payload: Any) -> TokenUsage | None:
+    """What the response used of which a ``token_usage_record`` tells."""
+    return _counters(payload, "usage")
 
 
 def _info(payload: Any) -> Any:

@@ -152,9 +152,11 @@ def adopt(ours: StoredThread, theirs: StoredThread) -> StoredThread:
         for field in (*_TEXTS, *_HEADER_FACTS, *_COUNTERS, "model", "git")
         if (mine := getattr(ours, field)) and (field in _TEXTS or not getattr(theirs, field))
     }
+    # A response is booked before its line is written; its record may be written before that.
     if _sum(ours.token_usage) >= _sum(theirs.token_usage):
-        # A response is booked before its line is written.
-        kept |= {field: getattr(ours, field) or getattr(theirs, field) for field in _COUNTERS}
+        kept["token_usage"] = ours.token_usage or theirs.token_usage
+    if _used(ours) >= _used(theirs):
+        kept["usage"] = ours.usage or theirs.usage
     kept["updated_at"] = max(ours.updated_at, theirs.updated_at)
     kept["recency_at"] = max(ours.recency_at, theirs.recency_at)
     return msgspec.structs.replace(theirs, **kept)
@@ -172,6 +174,10 @@ def settle(ours: StoredThread, theirs: StoredThread, *, in_row: bool = False) ->
 
 def _sum(usage: TokenUsage | None) -> int:
     return 0 if usage is None else usage.total_tokens
+
+
+def _used(thread: StoredThread) -> int:
+    return 0 if thread.usage is None else thread.usage.total.total_tokens
 
 
 def _same_sum(one: TokenUsage | None, other: TokenUsage | None) -> bool:
