@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -20,6 +20,7 @@ from threadstore.metadata import (
     SessionSource,
     StoredThread,
     ThreadMetadataPatch,
+    ThreadUsage,
     TokenUsage,
     is_subagent,
     source_kind,
@@ -57,6 +58,9 @@ _fields: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
         "sandbox_policy": _objects,
         "permission_profile": _objects,
         "token_usage": _usages,
+        "usage": st.builds(
+            ThreadUsage, own=st.dictionaries(st.text(max_size=3), _usages, max_size=2)
+        ),
         "memory_mode": st.sampled_from(["enabled", "disabled"]),
         "originator": _texts,
         "creator_user_id": _texts,
@@ -191,6 +195,9 @@ def test_json_that_is_no_patch_is_refused(data: str) -> None:
         {"memory_mode": "on"},
         {"source": 5},
         {"token_usage": {"total_tokens": 1}},
+        {"usage": {"own": {}}},
+        {"usage": ThreadUsage(own={"m": TokenUsage(total_tokens=cast("int", "1"))})},
+        {"usage": ThreadUsage(own={"m": cast("TokenUsage", None)})},
     ],
 )
 def test_a_patch_of_a_wrong_type_cannot_be_made(fields: dict[str, Any]) -> None:

@@ -418,3 +418,62 @@ def test_a_partial_header_after_a_resume_clears_no_agent_facts(clock: ManualCloc
     written = observe(sync, RolloutItem("session_meta", {"id": THREAD, "memory_mode": "disabled"}))
 
     assert written == {"memory_mode": "disabled"}
+
+
+# Usage
+
+
+TWICE = USAGE + USAGE
+
+
+def test_a_response_that_was_booked_adds_nothing_when_its_line_comes(
+    sync: ThreadMetadataSync,
+) -> None:
+    booked = ThreadMetadataPatch(usage=used("m"), token_usage=USAGE)
+    sync.note_explicit(booked)
+    assert observe(sync, token_count(USAGE)) == {"token_usage": USAGE}
+    later = observe(sync, token_count(TWICE, last=USAGE))
+    assert later["usage"] == ThreadUsage(own={"m": USAGE, "unknown": USAGE})
+
+
+def test_a_resumed_thread_counts_on_for_the_model_it_has(clock: ManualClock) -> None:
+    stored = stored_thread(model="m", usage=used("m"), token_usage=USAGE)
+    sync = ThreadMetadataSync.for_resume(stored, clock)
+    assert observe(sync, token_count(USAGE)) == {"token_usage": USAGE}
+    assert observe(sync, token_count(TWICE, last=USAGE)) == {
+        "token_usage": TWICE,
+        "usage": ThreadUsage(own={"m": TWICE}),
+    }
+
+
+def test_metadata_from_before_usage_was_counted_has_a_gap(clock: ManualClock) -> None:
+    known = {"preview": "p", "title": "t", "first_user_message": "m", "model": "m"}
+    stored = stored_thread(token_usage=USAGE, **known)
+    sync = ThreadMetadataSync.for_resume(stored, clock)
+    assert sync.lacks_facts
+    sync.recover(fold(THREAD, [token_count(USAGE)]))
+    assert observe(sync, token_count(TWICE, last=USAGE))["usage"].own_total == TWICE
+    counted = stored_thread(token_usage=USAGE, usage=used("m"), **known)
+    assert not ThreadMetadataSync.for_resume(counted, clock).lacks_facts
+
+
+def test_what_a_fork_copies_is_inherited_whatever_it_says(clock: ManualClock) -> None:
+    """Even where its header is lost and its turns seem younger than the fork."""
+    history = [*turn("t1", "x", usage=USAGE), token_count(TWICE, last=USAGE)]
+    observed = fold(PARENT, history)
+    sync = ThreadMetadataSync.for_create(stored_thread(forked_from_id=PARENT), clock)
+    sync.recover(observed, own=False, copied=True)
+    young = turn_context(turn_id="fff00000-0000-7000-8000-000000000000")
+    inherited = observe(sync, young, *history)["usage"]
+    assert (inherited.own, inherited.inherited_total) == ({}, TWICE)
+    count = token_count(TWICE + USAGE, last=USAGE)
+    assert observe(sync, count)["usage"].own_total == USAGE
+
+
+def test_of_what_a_child_inherits_only_the_usage_is_a_fact(clock: ManualClock) -> None:
+    sync = ThreadMetadataSync.for_resume(stored_thread(), clock)
+    sync.inherit(turn("t1", "x", usage=USAGE))
+    patch = sync.take(idle=True)
+    assert patch is not None
+    assert patch.present() == {"usage": ThreadUsage(inherited={"gpt-5.1": USAGE})}
+    assert observe(sync, token_count(TWICE, last=USAGE))["usage"].own_total == USAGE

@@ -64,8 +64,9 @@ class UsageLedger:
     def observe(self, info: Any, model: str | None, *, inherited: bool = False) -> bool:
         """Take in the ``info`` of a ``token_count`` event; whether that changed the usage.
 
-        Counts what the total has grown by. A total that went back in any counter, as it does when
-        the context overflows, says nothing: then the last response counts.
+        Counts what the total has grown by. A total that was begun anew (Codex 0.57 to 0.77 did so
+        when it resumed a thread) is that of the last response; one that went back in any counter,
+        as it does when the context overflows, says nothing: then the last response counts.
         """
         total = _counters(info, "total_token_usage")
         if total is None:
@@ -79,7 +80,8 @@ class UsageLedger:
             return self._add(last if self._goes_on else total, model, inherited=inherited)
         if _parts(before) == _parts(total):
             return False
-        grown = _difference(total, before)
+        anew = last is not None and _parts(last) == _parts(total)
+        grown = None if anew else _difference(total, before)
         return self._add(last if grown is None else grown, model, inherited=inherited)
 
     def record(self, payload: Any, model: str | None, *, inherited: bool = False) -> bool:

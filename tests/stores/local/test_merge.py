@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from threadstore.clock import UTC, to_ms
-from threadstore.metadata import GitInfo, Section, StoredThread, TokenUsage
+from threadstore.metadata import GitInfo, Section, StoredThread, ThreadUsage, TokenUsage
 from threadstore.stores.local.derive import Derived
 from threadstore.stores.local.merge import adopt, merge, rebase, settle
 from threadstore.stores.local.state_rows import StateRow
@@ -282,6 +282,28 @@ def test_a_cleared_fact_is_not_filled_in_again() -> None:
     logged = derived(said=("agent_nickname",))
     assert merged(logged, row(agent_nickname="Ada")).agent_nickname is None
     assert merged(derived(), row(agent_nickname="Ada")).agent_nickname == "Ada"
+
+
+def test_a_row_that_knows_the_same_sum_takes_no_counters_away() -> None:
+    """A response was booked, and the process killed before its line: the row has the sum alone."""
+    base = thread(token_usage=TokenUsage(input_tokens=1, total_tokens=1), history_mode="paginated")
+    booked = TokenUsage(input_tokens=5, output_tokens=2, total_tokens=7)
+    usage = ThreadUsage(own={"m": booked})
+    ours = msgspec.structs.replace(base, token_usage=booked, usage=usage)
+    theirs = msgspec.structs.replace(base, token_usage=TokenUsage(total_tokens=7))
+    after = rebase(base, ours, theirs)
+    assert (after.token_usage, after.usage) == (booked, usage)
+
+
+@pytest.mark.parametrize(("logged", "kept"), [(3, True), (7, True), (9, False)])
+def test_what_was_booked_counts_while_the_log_has_not_gone_on(logged: int, kept: bool) -> None:
+    booked = TokenUsage(input_tokens=5, output_tokens=2, total_tokens=7)
+    ours = thread(token_usage=booked, usage=ThreadUsage(own={"m": booked}))
+    other = TokenUsage(input_tokens=logged, total_tokens=logged)
+    theirs = thread(token_usage=other, usage=ThreadUsage(own={"m": other}))
+    after = adopt(ours, theirs)
+    expected = ours if kept else theirs
+    assert (after.token_usage, after.usage) == (expected.token_usage, expected.usage)
 
 
 def test_tokens_of_the_log_are_complete_and_of_the_row_a_total() -> None:
