@@ -21,6 +21,14 @@ def test_show_prints_every_known_fact_by_name(cli: Run, home: Home) -> None:
     assert facts["file"].endswith(f"{home.named}.jsonl")
 
 
+def test_show_tells_own_tokens_and_inherited_ones_apart(cli: Run, home: Home) -> None:
+    fork = cli("fork", home.named).out.strip()
+    facts = dict(cli("show", fork).rows)
+    assert facts["inherited tokens"] == "gpt-5.1: 10"
+    assert "own tokens" not in facts
+    assert "own tokens" not in dict(cli("show", home.named).rows)  # they are all there is
+
+
 def test_show_json_is_the_bare_thread(cli: Run, home: Home) -> None:
     thread = cli("show", home.child, "--json").json
     assert list(thread) == THREAD_KEYS

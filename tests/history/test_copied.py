@@ -122,3 +122,10 @@ def test_a_paginated_child_says_where_its_own_history_starts() -> None:
 
 def test_times_mean_nothing_in_a_thread_that_nobody_else_began() -> None:
     assert usage(own_header(), *old_turn(-100, "t1")) == ThreadUsage(own={"unknown": ONE})
+
+
+def test_a_fork_may_have_an_id_from_before_its_source_ran() -> None:
+    older = "01a201e6-0000-7a31-b303-df47594d9dfc"
+    head = at(5, items.session_meta(older, created_at=BEGAN, forked_from_id=SOURCE))
+    found = fold(older, [head, source_header(50), *old_turn(52), *new_turn(900)]).usage
+    assert found == APART

@@ -5,17 +5,18 @@ parent's. Nothing marks the end of the copy, and Codex (0.100 to 0.169) stamps c
 time of copying. What tells:
 
 - a header of another thread begins a copy: Codex and threadstore copy it along;
-- a line that names this thread, or begins a turn whose id (UUIDv7 since 0.100) is younger than the
-  thread's, is not copied, and nothing after it is;
+- a line that names this thread is not copied, and nothing after it is;
 - where copied lines kept their own times, as threadstore copies them, they are not later than the
-  header.
+  header;
+- where they did not, neither is a turn copied whose id (UUIDv7 since 0.100) is younger than the
+  thread.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from threadstore.clock import parse_timestamp
+from threadstore.clock import parse_timestamp, to_ms
 from threadstore.metadata import is_subagent
 
 if TYPE_CHECKING:
@@ -80,26 +81,21 @@ class CopiedLines:
             return self._told
         if self._start_ordinal is not None and item.ordinal is not None:
             return item.ordinal < self._start_ordinal
-        if _is_own(item, thread_id):
+        if self._is_own(item, thread_id):
             self.end()
+        return not self._over
+
+    def _is_own(self, item: RolloutItem, thread_id: str) -> bool:
+        payload: Any = item.payload if isinstance(item.payload, dict) else {}
+        if payload.get("thread_id") == thread_id:
+            return True
+        if self._own_times and self._began is not None:
+            moment = parse_timestamp(item.timestamp)
+            return moment is None or moment > self._began
+        turn, thread = _made_at(payload.get("turn_id")), _made_at(thread_id)
+        if turn is None or thread is None:
             return False
-        if not self._own_times or self._began is None:
-            return True
-        moment = parse_timestamp(item.timestamp)
-        if moment is not None and moment <= self._began:
-            return True
-        self.end()
-        return False
-
-
-def _is_own(item: RolloutItem, thread_id: str) -> bool:
-    payload: Any = item.payload
-    if not isinstance(payload, dict):
-        return False
-    if payload.get("thread_id") == thread_id:
-        return True
-    turn, thread = _made_at(payload.get("turn_id")), _made_at(thread_id)
-    return turn is not None and thread is not None and turn >= thread
+        return turn >= (thread if self._began is None else max(thread, to_ms(self._began)))
 
 
 def _made_at(text: Any) -> int | None:
