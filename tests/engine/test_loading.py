@@ -48,7 +48,7 @@ def _state(fold: ContextFold) -> dict[str, Any]:
         name: getattr(fold, name)
         for name in (
             *("items", "turn_context", "last_turn_context", "token_info", "rate_limits"),
-            *("model", "open_turn"),
+            *("model", "open_turn", "unreported"),
         )
     }
 
@@ -110,6 +110,8 @@ async def test_a_rollback_behind_what_was_read_is_noticed() -> None:
     before = fold.stale
     fold.feed(make.thread_rolled_back(1))
     assert (before, fold.stale) == (False, True)
+    fold.feed(make.compacted("summary"))
+    assert fold.stale
     whole = await _resumed([*first, *second, make.thread_rolled_back(1)])
     assert whole.items == _fold(first).items
 

@@ -62,6 +62,7 @@ class _Script:
             "lost": [make.function_call_output(text, text)],
             "injected": [make.user_response(text)],
             "counted": [make.token_count(TokenUsage(input_tokens=self._count, output_tokens=1))],
+            "used": [RolloutItem("token_usage_record", {"usage": {"input_tokens": self._count}})],
             "limited": [make.event("token_count", info=None, rate_limits={"primary": text})],
             "compacted": [compaction(message("user", text)), RolloutItem("world_state", {})],
             "summarised": [make.compacted(text)],
@@ -76,7 +77,7 @@ _STEPS = st.lists(
     st.sampled_from(
         [
             *("asked", "said", "thought", "called", "answered", "lost", "injected", "counted"),
-            *("limited", "compacted", "summarised", "header", "unknown", "settled"),
+            *("used", "limited", "compacted", "summarised", "header", "unknown", "settled"),
         ]
     ),
     max_size=6,

@@ -147,6 +147,7 @@ def test_lines_of_no_shape_cost_only_themselves(kind: str, payload: Any) -> None
 def test_odd_ends_and_items_cost_only_themselves() -> None:
     odd = [
         make.event("task_complete", turn_id=["a"]),
+        *(make.task_started("a"), make.event("error", codex_error_info=[])),
         make.event("token_count", info=3, rate_limits="x"),
         RolloutItem("compacted", {"replacement_history": [None, {"type": 3}, ASKED], "message": 4}),
         make.response("message", role="user"),

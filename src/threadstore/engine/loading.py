@@ -77,8 +77,9 @@ class _Tail:
         """Take the item before; whether more is wanted."""
         kind = item.kind if item.type == "event_msg" else None
         settles = item.type == "turn_context" and isinstance(item.payload, dict)
+        counts = kind == "token_count" or item.type == "token_usage_record"
         # Beyond the compaction only what is true of the whole thread counts.
-        if not self._whole_turns or kind == "token_count" or settles:
+        if not self._whole_turns or counts or settles:
             self._items.append(item)
         if not self._whole_turns and is_rollback(item):
             self.rolled_back = True

@@ -61,6 +61,9 @@ class ContextFold:
         self._rollbacks = Rollbacks()
         self._stretches = [_Stretch(0)]
         self._complete = complete
+        self.stale = False
+        """Whether a rollback reached behind the first item that was fed: load the history again.
+        Never so where the whole history was fed."""
         self._overtaken: set[str | None] = set()
         """Turns without an end before which the next began."""
         self.last_turn_context: Json | None = None
@@ -91,14 +94,6 @@ class ContextFold:
         """The model of the newest turn."""
         model = (self.last_turn_context or {}).get("model")
         return model if isinstance(model, str) else None
-
-    @property
-    def stale(self) -> bool:
-        """Whether a rollback reached behind the first item that was fed: load the history again.
-
-        Never so where the whole history was fed.
-        """
-        return not self._complete and len(self._stretches) == 1
 
     def feed(self, item: RolloutItem) -> None:
         """Take the next item of the history."""
@@ -154,9 +149,11 @@ class ContextFold:
 
     def _remove(self, removal: Removal) -> None:
         self.open_turn = None
-        while len(self._stretches) > 1 and not removal.keeps(self._stretches[-1].since):
-            self._stretches.pop()
-        self._stretches[-1].remove(removal)
+        self._stretches = [s for s in self._stretches if s.since == 0 or removal.keeps(s.since)]
+        for stretch in self._stretches:
+            stretch.remove(removal)
+        if len(self._stretches) == 1 and not self._complete:
+            self.stale = True
 
 
 _HANDLERS: Final = {

@@ -137,7 +137,12 @@ def _outline(item: RolloutItem, place: int) -> RolloutItem:
 
 
 def _event(payload: dict[str, Any]) -> dict[str, Any]:
-    short: dict[str, Any] = {key: payload[key] for key in _DECISIVE if key in payload}
+    # None of them is ever a list: one that is says nothing.
+    short: dict[str, Any] = {
+        key: payload[key]
+        for key in _DECISIVE
+        if key in payload and not isinstance(payload[key], list)
+    }
     short["message"], short["text"] = bool(payload.get("message")), bool(payload.get("text"))
     inner = payload.get("item")
     if isinstance(inner, dict):
