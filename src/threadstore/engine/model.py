@@ -162,9 +162,26 @@ async def answer(model: Model, request: ModelRequest) -> AsyncGenerator[ModelEve
                 raise
             except Exception as error:  # a client is foreign code
                 raise ModelError(f"{type(error).__name__}: {error}") from error
-            yield event
+            yield _writable(event)
             if isinstance(event, Completed):
                 return
+
+
+def _writable(event: ModelEvent) -> ModelEvent:
+    """JSON can say halves of surrogate pairs, which no history can hold."""
+    try:
+        msgspec.json.encode(event)
+    except UnicodeEncodeError:
+        return msgspec.convert(_utf8(msgspec.to_builtins(event)), type(event))
+    return event
+
+
+def _utf8(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {_utf8(key): _utf8(inner) for key, inner in value.items()}
+    return [_utf8(inner) for inner in value] if isinstance(value, list) else value
 
 
 _WITH_STATUS = frozenset(
