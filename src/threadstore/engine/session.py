@@ -26,6 +26,7 @@ from threadstore.engine.turn import Turn, TurnResult
 from threadstore.errors import Conflict, InvalidRequest, ThreadNotFound
 from threadstore.history.context import ContextFold
 from threadstore.history.header import HeaderView
+from threadstore.history.items import RolloutItem
 from threadstore.history.usage import UsageLedger
 from threadstore.ids import new_thread_id
 from threadstore.live.ephemeral import EphemeralThread
@@ -333,6 +334,16 @@ class Session:
             raise InvalidRequest(f"no such setting: {error}") from error
         self._state.tokens.window = self._state.settings.reported_window
 
+    async def inject(self, items: Iterable[Json]) -> None:
+        """Put items in the form of the Responses API into the context, without a turn.
+
+        The model gets them with the next request. Kinds that no history keeps are left out.
+        """
+        self._check_open()
+        lines = [_injected(item) for item in items]
+        await self._state.journal.record(*lines)
+        await self._state.journal.handle.persist()
+
     # Going back
 
     async def revert(
@@ -446,6 +457,12 @@ def _offered(
 ) -> tuple[Tool, ...]:
     """The session's tools; those of the program stand before those of its owner."""
     return (*map(as_tool, tools), *map(ClientTool, dynamic))
+
+
+def _injected(item: object) -> RolloutItem:
+    if not isinstance(item, dict) or not isinstance(item.get("type"), str):
+        raise InvalidRequest("an item to inject is an object with a type")
+    return RolloutItem("response_item", item)
 
 
 def _filled(

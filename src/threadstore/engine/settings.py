@@ -34,6 +34,8 @@ class SessionSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What the model is told first in every request. Kept with the thread."""
     developer_instructions: str | None = None
     """A developer's message before the first user message, and again after a compaction."""
+    cwd: str | None = None
+    """The working directory that the model is told; ``None``: the thread's."""
     environment: bool = True
     """Whether the model is told the working directory and the date before the first message."""
     context_window: int = 272_000

@@ -70,7 +70,7 @@ class SessionState:
     @property
     def cwd(self) -> str:
         """The working directory that the model is told."""
-        return self.stored.cwd
+        return self.stored.cwd if self.settings.cwd is None else self.settings.cwd
 
     @property
     def model(self) -> str:
