@@ -153,9 +153,12 @@ FAULTS = {
 @asynccontextmanager
 async def resumed(home: Path, thread_id: str, client: Model) -> AsyncIterator[Session]:
     """The thread in a program that has just started."""
-    async with open_store(f"local:{home}") as store, ThreadManager(store) as manager:
-        async with await Session.resume(manager, thread_id, client, settings=SETTINGS) as session:
-            yield session
+    async with (
+        open_store(f"local:{home}") as store,
+        ThreadManager(store) as manager,
+        await Session.resume(manager, thread_id, client, settings=SETTINGS) as session,
+    ):
+        yield session
 
 
 @asynccontextmanager
@@ -250,9 +253,11 @@ async def test_a_refused_connection_is_tried_again_and_told(tmp_path: Path) -> N
     assert result.error is not None
     assert result.error.info == _http("http_connection_failed")
     with ScriptedModelServer([FINE]) as server:
-        async with OpenAIModel(server.base_url) as client:
-            async with resumed(tmp_path, thread_id, client) as session:
-                assert (await one_turn(session, "second"))[1].status == "completed"
+        async with (
+            OpenAIModel(server.base_url) as client,
+            resumed(tmp_path, thread_id, client) as session,
+        ):
+            assert (await one_turn(session, "second"))[1].status == "completed"
     assert texts(server.requests[0])[-2:] == ["first", "second"]
     turns, used = await on_disk(tmp_path, thread_id)
     assert [turn.status for turn in turns] == ["failed", "completed"]
