@@ -90,6 +90,17 @@ def test_times_come_from_the_lines_where_the_events_have_none() -> None:
     assert said.estimated == frozenset()
 
 
+@pytest.mark.parametrize("info", [[], [1], 3, {"other": {}}, {}])
+def test_a_reason_of_an_unknown_shape_fails_the_turn_all_the_same(info: object) -> None:
+    turns = build_turns(
+        [
+            _event("task_started", turn_id="t"),
+            _event("error", message="x", codex_error_info=info),
+        ]
+    )
+    assert [turn.status for turn in turns] == ["failed"]
+
+
 @pytest.mark.parametrize(
     ("events", "status"),
     [

@@ -351,7 +351,8 @@ class TurnBuilder:
         self._add(item)
         info = payload.get("codex_error_info")
         name = next(iter(info), None) if isinstance(info, dict) else info
-        if self._current is not None and name not in _HARMLESS_ERRORS:
+        harmless = isinstance(name, str) and name in _HARMLESS_ERRORS
+        if self._current is not None and not harmless:
             self._current.end(item, {"error": payload}, "failed")
 
     def _user_message(self, item: RolloutItem, _payload: object = None) -> None:
