@@ -32,8 +32,10 @@ ANSWERS = {
     "toolbox": "Every tool was tried.",
 }
 _OUTPUTS = {"function_call_output", "custom_tool_call_output", "local_shell_call_output"}
-_SCENE = re.compile(r"\[scene ([a-z]+)\]")
-_COMPACTION = re.compile("CONTEXT CHECKPOINT COMPACTION|exceeded the maximum number of tokens")
+_SCENE = re.compile(r"\[scene ([a-z_]+)\]")
+_COMPACTION = re.compile(
+    "CONTEXT CHECKPOINT COMPACTION|exceeded the maximum number of tokens|replaced by your summary"
+)
 _DEFERRED = "multi_agent_v1"
 """A namespace whose tools a model has to search for (0.133 on); calling them works without."""
 _DEFERRED_TOOLS: dict[str, Json] = {
@@ -49,15 +51,15 @@ _THREAD_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a
 class ModelServer:
     """The server, as a context manager; ``url`` is the base URL for a Codex model provider."""
 
-    def __init__(self) -> None:
+    def __init__(self, handler: type[Handler] | None = None) -> None:
         self.stopping = threading.Event()
         self.gate = threading.Event()
         """Answers of the scene ``gate`` stop in the middle until this is set."""
         self.asked: deque[Json] = deque(maxlen=100)
         """The latest requests, oldest first: what Codex sent to its model."""
-        self._http = _Http(("127.0.0.1", 0), _Handler)
+        self._http = _Http(("127.0.0.1", 0), handler or Handler)
         self._http.owner = self
-        self._thread = threading.Thread(target=self._http.serve_forever, daemon=True)
+        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
 
     @property
     def url(self) -> str:
@@ -88,7 +90,9 @@ class _Http(ThreadingHTTPServer):
         """A client that hangs up, as an interrupted turn does, is no error."""
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
+    """One connection; a subclass may answer in other ways."""
+
     protocol_version = "HTTP/1.1"
     server: _Http
 
@@ -96,23 +100,26 @@ class _Handler(BaseHTTPRequestHandler):
         """Quiet."""
 
     def do_GET(self) -> None:
-        self._json(404, {"error": {"message": "not found"}})
+        self.send_json(404, {"error": {"message": "not found"}})
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
         if self.headers.get("content-encoding") == "gzip":
             body = gzip.decompress(body)
         if not self.path.partition("?")[0].endswith("/responses"):
-            self._json(404, {"error": {"message": "not found"}})
+            self.send_json(404, {"error": {"message": "not found"}})
             return
         self.server.owner.asked.append(json.loads(body))
-        request = Request(json.loads(body))
+        self.answer(Request(json.loads(body)))
+
+    def answer(self, request: Request) -> None:
+        """Answer one request of the model."""
         if request.scene == "refuse":
-            self._json(400, {"error": {"message": "refused by the script", "code": "refused"}})
+            self.send_json(400, {"error": {"message": "refused by the script", "code": "refused"}})
             return
         self._stream(request)
 
-    def _json(self, status: int, value: Json) -> None:
+    def send_json(self, status: int, value: Json) -> None:
         data = json.dumps(value).encode()
         self.send_response(status)
         self.send_header("content-type", "application/json")
@@ -120,20 +127,28 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
-    def _stream(self, request: Request) -> None:
+    def begin_stream(self, *, limits: bool = True) -> None:
+        """The head of a stream; Codex makes ``rate_limits`` of the *limits*."""
         self.send_response(200)
         self.send_header("content-type", "text/event-stream")
-        # Codex writes its token_count from these headers and from the usage.
-        self.send_header("x-codex-primary-used-percent", "10")
-        self.send_header("x-codex-primary-window-minutes", "300")
-        self.send_header("x-codex-primary-reset-at", "1800000000")
+        if limits:
+            self.send_header("x-codex-primary-used-percent", "10")
+            self.send_header("x-codex-primary-window-minutes", "300")
+            self.send_header("x-codex-primary-reset-at", "1800000000")
         self.send_header("connection", "close")
         self.end_headers()
         self.close_connection = True
+
+    def send_event(self, event: Json) -> None:
+        """One event of the stream."""
+        data = json.dumps(event, ensure_ascii=False)
+        self.wfile.write(f"event: {event['type']}\ndata: {data}\n\n".encode())
+        self.wfile.flush()
+
+    def _stream(self, request: Request) -> None:
+        self.begin_stream()
         for event in request.events():
-            data = json.dumps(event, ensure_ascii=False)
-            self.wfile.write(f"event: {event['type']}\ndata: {data}\n\n".encode())
-            self.wfile.flush()
+            self.send_event(event)
             if request.scene == "hold" and event["type"] == "response.output_text.delta":
                 self.server.owner.stopping.wait(60)
                 return
@@ -184,7 +199,7 @@ class Request:
             }
             return
         for index, item in enumerate(_SCENES.get(self.scene, _answer)(self)):
-            yield from _item_events(index, item)
+            yield from item_events(index, item)
         usage = {
             "input_tokens": 1000 + 10 * len(self.input),
             "input_tokens_details": {"cached_tokens": 100},
@@ -334,7 +349,8 @@ _SCENES: dict[str, Callable[[Request], list[Json]]] = {
 }
 
 
-def _item_events(index: int, item: Json) -> Iterator[Json]:
+def item_events(index: int, item: Json) -> Iterator[Json]:
+    """The events of one complete output item."""
     place = {"output_index": index}
     empty: dict[str, Json] = {"message": {"content": []}, "function_call": {"arguments": ""}}
     started = {**item, **empty.get(item["type"], {"summary": []}), "status": "in_progress"}
