@@ -1,0 +1,99 @@
+"""One message per line over a pair of file descriptors: standard input and output."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeVar
+
+from threadstore.jsonrpc.errors import ConnectionClosed
+from threadstore.jsonrpc.framing import DEFAULT_LIMIT, LineSplitter, TooLarge
+from threadstore.jsonrpc.transports import Close, Transport
+
+__all__ = ["StdioTransport"]
+
+T = TypeVar("T")
+
+_CHUNK: Final = 256 * 1024
+
+
+class StdioTransport(Transport):
+    """Reads *source* and writes *target*, neither of which it closes.
+
+    They stay blocking, since others share them (a terminal, standard error), and they may be
+    files or ``/dev/null``, which an event loop can not wait for: hence a thread for each
+    direction. It sleeps in ``poll`` and writes no more than a pipe takes at once, so that
+    :meth:`close` ends it whatever the peer does.
+    """
+
+    def __init__(self, source: int = 0, target: int = 1, *, limit: int = DEFAULT_LIMIT) -> None:
+        self._source = source
+        self._target = target
+        self._limit = limit
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="threadstore-stdio")
+        self._wake, self._waker = os.pipe()
+        self._is_open = True
+        self._is_closed = False
+
+    @property
+    def is_open(self) -> bool:
+        return self._is_open
+
+    async def __aiter__(self) -> AsyncIterator[bytes | TooLarge]:
+        lines = LineSplitter(self._limit)
+        while chunk := await self._in_thread(self._read):
+            for line in lines.feed(chunk):
+                yield line
+        for line in lines.finish():
+            yield line
+
+    async def send(self, messages: Sequence[bytes]) -> None:
+        if not self._is_open:
+            raise ConnectionClosed("the output is closed")
+        data = b"\n".join([*messages, b""])
+        try:
+            await self._in_thread(lambda: self._write(data))
+        except OSError as error:
+            self._is_open = False
+            raise ConnectionClosed(f"the output is closed: {error}") from None
+
+    async def close(self, reason: Close = Close.DONE) -> None:  # noqa: ARG002 - nobody to tell
+        if not self._is_closed:
+            self._is_closed, self._is_open = True, False
+            os.close(self._waker)
+            self._threads.shutdown()
+            os.close(self._wake)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    def _read(self) -> bytes:
+        while self._wait(self._source, select.POLLIN):
+            try:
+                return os.read(self._source, _CHUNK)
+            except BlockingIOError:  # somebody else made it non-blocking, and read
+                continue
+            except OSError:
+                break
+        return b""
+
+    def _write(self, data: bytes) -> None:
+        left = memoryview(data)
+        while left:
+            if not self._wait(self._target, select.POLLOUT):
+                raise BrokenPipeError
+            try:
+                left = left[os.write(self._target, left[: select.PIPE_BUF]) :]
+            except BlockingIOError:
+                continue
+
+    def _wait(self, fd: int, event: int) -> bool:
+        """Whether *fd* is ready; not if the transport was closed first."""
+        poll = select.poll()
+        poll.register(fd, event)
+        poll.register(self._wake, select.POLLIN)
+        ready = dict(poll.poll())
+        return self._wake not in ready
