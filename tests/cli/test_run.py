@@ -143,10 +143,12 @@ def test_another_process_goes_on_with_the_thread(home: Home, cli: Run) -> None:
     with agent(cli, Reply(Say("You are Ada.")), Reply(Say("Ada."))) as run:
         first = run("I am Ada", "--model", "m")
         thread = thread_of(first)
-        with running(home, run.server, "Who am I?", "--thread", thread[:13]) as process:
+        words = ("Who am I?", "--thread", thread[:13], "--cwd", "/")
+        with running(home, run.server, *words) as process:
             out, err = process.communicate(timeout=60)
         assert (process.returncode, out) == (0, b"Ada.\n"), err
     said = [text for text in run.inputs[1] if "environment_context" not in text]
+    assert "<cwd>/</cwd>" in run.inputs[1][-2]
     assert said == ["user: I am Ada", "assistant: You are Ada.", "user: Who am I?"]
     assert run.server.requests[1]["model"] == "m"
     turns = cli("turns", thread, "--json").json["data"]
@@ -285,7 +287,6 @@ BAD = [
     ("x", "--model", "m", "--thread", "no such thread"),
     ("x", "--model", "m", "--thread", "PLAIN", "--fork", "PLAIN"),
     ("x", "--model", "m", "--thread", "PLAIN", "--ephemeral"),
-    ("x", "--model", "m", "--thread", "PLAIN", "--cwd", "."),
     ("x", "--model", "m", "--thread", "Old story"),
 ]
 

@@ -66,7 +66,9 @@ examples:
         "--image", metavar="PATH", action="append", default=[], help="show an image; repeatable"
     )
     parser.add_argument(
-        "--cwd", metavar="DIR", help="working directory of a new thread (default: this one)"
+        "--cwd",
+        metavar="DIR",
+        help="working directory (default: the thread's; of a new thread this one)",
     )
     parser.add_argument(
         "--tools",
@@ -171,6 +173,8 @@ def _settings(args: argparse.Namespace, known_model: str | None) -> SessionSetti
 async def _open(
     threads: ThreadManager, args: argparse.Namespace, model: OpenAIModel, tools: list[Any]
 ) -> Session:
+    import msgspec
+
     from threadstore.engine import AskUser, Session
     from threadstore.metadata import NewThread
 
@@ -186,11 +190,10 @@ async def _open(
         return await Session.start(
             threads, new, model, settings=settings, tools=tools, ephemeral=args.ephemeral
         )
-    if args.thread is not None and cwd is not None:
-        raise InvalidRequest("a thread keeps its working directory", hint="--fork it with --cwd")
     stored = await find_thread(threads.store, named, archived=False)
     settings = _settings(args, stored.model)
     if args.thread is not None:
+        settings = msgspec.structs.replace(settings, cwd=cwd)
         return await Session.resume(threads, stored.id, model, settings=settings, tools=tools)
     return await Session.fork(threads, stored.id, model, cwd=cwd, settings=settings, tools=tools)
 
