@@ -430,6 +430,17 @@ def test_a_thread_that_somebody_writes_is_a_conflict(cli: Run, home: Home) -> No
         assert asyncio.run(while_open_elsewhere(run)).code == 3
 
 
+def test_a_turn_that_cannot_be_stored_is_code_four(cli: Run, tmp_path: Path) -> None:
+    home = tmp_path / "full"
+    home.mkdir()
+    (home / "sessions").write_text("where the folder of the logs should be")
+    with agent(cli, Reply(Say("ok"))) as run:
+        result = run("Hi", "--model", "m", "--store", f"local:{home}")
+    assert (result.code, result.out, run.inputs) == (4, "", [])
+    assert "threadstore: the turn failed: " in result.err
+    assert "go on with" not in result.err
+
+
 QUESTION = {
     "id": "size",
     "header": "Size",

@@ -17,6 +17,7 @@ from threadstore.engine import (
     StreamError,
     TurnResult,
 )
+from threadstore.errors import StoreUnavailable
 from threadstore.history.messages import content_text
 
 if TYPE_CHECKING:
@@ -107,7 +108,8 @@ class Transcript:
             f"tokens: {used.input_tokens:,} in ({used.cached_input_tokens:,} cached), "
             f"{used.output_tokens:,} out; the thread so far: {total:,}"
         )
-        if self._again:
+        stored = result.error is None or result.error.info != StoreUnavailable.code
+        if self._again and stored:
             self._remark(f"go on with: {self._again}")
 
     def _completed(self, item: Json) -> None:
