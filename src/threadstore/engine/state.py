@@ -61,6 +61,10 @@ class SessionState:
         self.tokens = tokens
         self.ledger = ledger
         self.clock = clock
+        if stored.usage is not None and tokens.total is not None:
+            # Whoever wrote last may have been killed between a line and the metadata.
+            total = {"total_token_usage": msgspec.to_builtins(tokens.total)}
+            ledger.observe(total, journal.fold.model)
 
     @property
     def thread_id(self) -> str:

@@ -17,7 +17,7 @@ item                                      implies
 completed FunctionCallOutput              preview (only once): the task a delegation brought
 ``thread_goal_updated``                   preview (only once)
 ``token_count`` with info                 token_usage, and usage if more was used than before
-``token_usage_record`` (0.155)            usage; token_usage waits for the ``token_count``
+``token_usage_record`` (0.155)            usage, and what token_usage will be with that
 ``task_started`` (``turn_started``)       advance_recency_at
 anything else                             nothing
 ========================================  =========================================================
@@ -264,7 +264,10 @@ class FactObserver:
     def _usage_record(self, item: RolloutItem) -> dict[str, Any] | None:
         inherited = self.copied.holds(item, self.thread_id)
         changed = self.ledger.record(item.payload, self.model, inherited=inherited)
-        return {"usage": self.ledger.usage} if changed else None
+        if not changed:
+            return None
+        # Together: one of them alone would count the response again when the event comes.
+        return {"token_usage": self.ledger.total, "usage": self.ledger.usage}
 
     def _turn_started(self, item: RolloutItem, now: dt.datetime | None) -> dict[str, Any] | None:
         self._turns_seen = True

@@ -75,7 +75,7 @@ class UsageLedger:
         last = _counters(info, "last_token_usage")
         recorded, self._recorded = self._recorded, None
         if recorded is not None and last is not None and _parts(recorded) == _parts(last):
-            return False  # the total may lack what a writer recorded before it was killed
+            last = None  # counted; the total may lack what a writer recorded before it was killed
         if before is None:
             return self._add(last if self._goes_on else total, model, inherited=inherited)
         if _parts(before) == _parts(total):
