@@ -45,4 +45,6 @@ def test_both_persist_and_tell_in_the_same_order(
     if (release_name, scene) in comparing.NOT_COMPARED:
         return
     mine = asyncio.run(ours.play(tmp_path / "ours", PLAYS[scene], mode=mode))
-    assert comparing.comparable(mine) == comparing.expected(release_name, scene, theirs)
+    assert comparing.comparable(release_name, mine) == comparing.expected(
+        release_name, scene, theirs
+    )

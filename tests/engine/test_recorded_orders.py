@@ -45,7 +45,7 @@ async def test_the_order_is_that_of_the_release(release: str, scene: str, tmp_pa
     mode: HistoryMode = recording["mode"]
     ours = await play(tmp_path, PLAYS[scene], mode=mode)
     theirs = Played(**recording["scenes"][scene])
-    assert comparing.comparable(ours) == comparing.expected(release, scene, theirs)
+    assert comparing.comparable(release, ours) == comparing.expected(release, scene, theirs)
 
 
 def test_every_scene_was_recorded() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tests.codex.app_server import TIMEOUT, AppServer, write_config
+from tests.codex.app_server import TIMEOUT, AppServer, RpcError, write_config
 from tests.codex.scenes import orders, plays
 from tests.codex.scenes.script import SceneServer
 from tests.codex.scenes.scripts import SCRIPTS
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.codex.scenes.plays import Action, Play, Waiting
+    from tests.codex.scenes.plays import Action, Between, Play, Waiting
 
 Json = dict[str, Any]
 
@@ -126,6 +126,9 @@ class Player:
         if isinstance(action, plays.Waiting):
             self._wait_for(action)
             return
+        if isinstance(action, plays.Between):
+            self._between(action)
+            return
         match action:
             case plays.Say():
                 if not self.turn_id or self._ended():
@@ -142,10 +145,18 @@ class Player:
             case plays.Interrupt():
                 self.server.call("turn/interrupt", threadId=self.thread_id, turnId=self.turn_id)
                 self.server.wait_turn(self.thread_id, self.mark)
+
+    def _between(self, action: Between) -> None:
+        match action:
             case plays.Compact():
                 self.mark = self.server.seen()
                 self.server.call("thread/compact/start", threadId=self.thread_id)
                 self.server.wait_turn(self.thread_id, self.mark)
+            case plays.RollBack():
+                self._roll_back()
+            case plays.Fork():
+                fork = self.server.call("thread/fork", threadId=self.thread_id)
+                self.thread_id = str(fork["thread"]["id"])
             case plays.Reopen() | plays.Kill():
                 if isinstance(action, plays.Kill):
                     self.server.kill()
@@ -153,6 +164,21 @@ class Player:
                 self.server = self._serve()
                 self.server.call("thread/resume", threadId=self.thread_id)
                 self.turn_id, self.mark = "", 0
+
+    def _roll_back(self) -> None:
+        if self.mode == "paginated":
+            self.server.call("thread/revert", threadId=self.thread_id, beforeTurnId=self.turn_id)
+        else:
+            self.server.wait_until(self._rolls_back)
+
+    def _rolls_back(self) -> bool:
+        try:
+            self.server.call("thread/rollback", threadId=self.thread_id, numTurns=1)
+        except RpcError as error:  # for a moment after a turn's end
+            if "in progress" in error.message:
+                return False
+            raise
+        return True
 
     def _wait_for(self, action: Waiting) -> None:
         match action:

@@ -6,7 +6,7 @@ Words tell what comes and, of token counts, the numbers; ids, times and texts ar
 from __future__ import annotations
 
 import re
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -205,9 +205,17 @@ def settled_events(words: Iterable[str]) -> list[str]:
     return kept
 
 
+def _limits_first(words: list[str]) -> list[str]:
+    """0.131 sometimes tells the limits of an interrupted turn after its end."""
+    for place, (word, after) in enumerate(pairwise(words)):
+        if word.startswith("turn/completed") and after.startswith("account/"):
+            words[place : place + 2] = after, word
+    return words
+
+
 def _within_turns(words: Iterable[str]) -> Iterator[str]:
     within = False
-    for word in words:
+    for word in _limits_first([*words]):
         within = within or word == "turn/started"
         if within:
             yield word

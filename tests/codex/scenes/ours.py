@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.codex.scenes.plays import Action, Play, Waiting
+    from tests.codex.scenes.plays import Action, Between, Play, Waiting
 
     from threadstore.engine.events import Event
     from threadstore.engine.turn import Turn
@@ -123,6 +123,9 @@ class Player:
         if isinstance(action, plays.Waiting):
             await self._wait_for(action)
             return
+        if isinstance(action, plays.Between):
+            await self._between(action)
+            return
         match action:
             case plays.Say():
                 text = f"Go [scene {action.scene}]"
@@ -139,13 +142,35 @@ class Player:
                 self.model.gates[action.gate].set()
             case plays.Interrupt():
                 await self.session.interrupt(self.turn.id)
+
+    async def _between(self, action: Between) -> None:
+        match action:
             case plays.Compact():
                 await (await self.session.compact()).result()
+            case plays.RollBack():
+                await self.session.revert(turns=1)
+            case plays.Fork():
+                await self._fork()
             case plays.Reopen():
                 await self._close()
                 await self._open(self.session.id)
             case plays.Kill():
                 await self._kill()
+
+    async def _fork(self) -> None:
+        source, self.session = (
+            self.session,
+            await Session.fork(
+                self.manager,
+                self.session.id,
+                self.client,
+                settings=self.settings,
+                tools=(exec_command,),
+            ),
+        )
+        await source.close()
+        await self.listener
+        self.listener = asyncio.create_task(self._listen())
 
     async def _wait_for(self, action: Waiting) -> None:
         match action:

@@ -57,6 +57,14 @@ class Compact(NamedTuple):
     """Compact on request and wait for the end of that turn."""
 
 
+class RollBack(NamedTuple):
+    """Drop the last turn."""
+
+
+class Fork(NamedTuple):
+    """Go on in a fork."""
+
+
 class Reopen(NamedTuple):
     """End the process and resume in another one."""
 
@@ -66,7 +74,9 @@ class Kill(NamedTuple):
 
 
 Waiting: TypeAlias = End | Speaking | Asked | Answered | Running
-Action: TypeAlias = Say | Waiting | Answer | Steer | Open | Interrupt | Compact | Reopen | Kill
+Between: TypeAlias = Compact | RollBack | Fork | Reopen | Kill
+"""What is done while no turn runs."""
+Action: TypeAlias = Say | Waiting | Answer | Steer | Open | Interrupt | Between
 
 
 class Play(NamedTuple):
@@ -118,6 +128,8 @@ PLAYS: dict[str, Play] = {
     "hang_up_retried": _turns("hang_up", "plain", retries=2),
     "cut_once": _turns("cut_once", "plain", retries=2),
     "cut_once_after_call": _turns("cut_once_after_call", retries=2),
+    "half": _turns("half", "plain"),
+    "half_retried": _turns("half", "plain", retries=2),
     "interrupted": _held(Interrupt(), *PLAIN),
     "interrupted_after_message": Play((Say("held_twice"), Speaking(2), Interrupt(), *PLAIN)),
     "interrupted_later": Play((*PLAIN, Say("held"), Speaking(), Interrupt(), *PLAIN)),
@@ -139,6 +151,8 @@ PLAYS: dict[str, Play] = {
     "compacted": Play((Say("tool"), End(), Compact(), *PLAIN)),
     "compacted_before_turn": _turns("huge", "plain", "plain"),
     "compacted_in_turn": _turns("compacted_in_turn", "plain"),
+    "rolled_back": Play((*PLAIN, Say("tool"), End(), RollBack(), *PLAIN)),
+    "forked": Play((Say("tool"), End(), Fork(), *PLAIN)),
     "reopened": Play((Say("tool"), End(), Reopen(), *PLAIN)),
     "reopened_interrupted": _held(Interrupt(), Reopen(), *PLAIN),
     "reopened_compacted": Play((Say("tool"), End(), Compact(), Reopen(), *PLAIN)),

@@ -52,10 +52,10 @@ class Refused(NamedTuple):
 
 
 class Held(NamedTuple):
-    """An item of which the second half comes when the gate is opened."""
+    """An item of which the second half comes when the gate is opened; ``None``: never."""
 
     item: Json
-    gate: str = "message"
+    gate: str | None = "message"
 
 
 Ending: TypeAlias = Completed | Failed | Incomplete | HungUp | Refused
@@ -121,6 +121,8 @@ class _Handler(Handler):
         events = [*item_events(index, item.item)]
         for event in events[: len(events) // 2]:
             self.send_event(event)
+        if item.gate is None:
+            return
         owner.gates[item.gate].wait(PATIENCE)
         for event in events[len(events) // 2 :]:
             self.send_event(event)

@@ -146,6 +146,13 @@ def _cut_once(request: Request, tries: int) -> Reply:
     return Reply((_message(request, text),), ending)
 
 
+def _half(request: Request, tries: int) -> Reply:
+    """The connection ends in the middle of a message, the first two times."""
+    if tries > 1:
+        return Reply((_message(request, "Whole now."),), _usage(request))
+    return Reply((Held(_message(request, "Half of this. " * 8), gate=None),), HungUp())
+
+
 def _cut_once_after_call(request: Request, tries: int) -> Reply:
     """The connection ends after a complete call, without a word about the response."""
     if request.outputs:
@@ -202,6 +209,7 @@ SCRIPTS: dict[str, Script] = {
     "hang_up": _says("Said before the end.", HungUp()),
     "cut_once": _cut_once,
     "cut_once_after_call": _cut_once_after_call,
+    "half": _half,
     "held": _held,
     "held_twice": _held_twice,
     "held_before_call": _held_before_call,
