@@ -18,7 +18,7 @@ from threadstore.queries import ItemPage, TurnPage, check_limit, decode_cursor, 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
 
-__all__ = ["HistorySource", "list_items", "list_turns"]
+__all__ = ["HistorySource", "list_items", "list_turns", "turn_cursor"]
 
 _T = TypeVar("_T")
 
@@ -48,6 +48,12 @@ async def list_turns(
         window.next(page[-1].listed_position) if more else None,
         window.backwards(page[0].listed_position),
     )
+
+
+def turn_cursor(thread_id: str, listed_position: int, *, descending: bool) -> str:
+    """The cursor of the page of turns that begins at the turn with this ``listed_position``."""
+    window = _Window("turns", thread_id, 1, not descending, anchor=None, inclusive=True)
+    return window.backwards(listed_position)
 
 
 async def list_items(

@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "turns": ("turns", "show the conversation, turn by turn"),
     "tail": ("tail", "show the end of a conversation, and what is added to it"),
     "run": ("run", "give a model one turn, on a new thread or an existing one"),
+    "app-server": ("app_server", "serve threads to Codex's own clients"),
     "rename": ("rename", "name a thread, or take its name away"),
     "set": ("set_metadata", "set memory mode and git facts"),
     "archive": ("archive", "put a thread and its sub-agents away"),
@@ -124,6 +125,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     _add_common_options(parser, store="local:", debug=False)
+    # Codex's SDK says the settings of app-server before its name.
+    parser.add_argument("-c", "--config", action="append", help=argparse.SUPPRESS)
     commands = parser.add_subparsers(
         dest="command",
         metavar="COMMAND",

@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 
     from threadstore.history.turns import StoredTurn, TurnError
 
-__all__ = ["JsonObject", "protocol_items", "protocol_source", "protocol_thread", "protocol_turn"]
+__all__ = [
+    "JsonObject",
+    "protocol_error",
+    "protocol_items",
+    "protocol_source",
+    "protocol_thread",
+    "protocol_turn",
+]
 
 JsonObject: TypeAlias = dict[str, Any]
 
@@ -89,7 +96,7 @@ def protocol_turn(turn: StoredTurn) -> JsonObject:
         "items": turn_items(turn),
         "itemsView": "full",
         "status": camel(turn.status),
-        "error": _error(turn.error),
+        "error": protocol_error(turn.error),
         "startedAt": _said(turn, "started_at"),
         "completedAt": _said(turn, "completed_at"),
         "durationMs": turn.duration_ms,
@@ -150,7 +157,8 @@ def _appearance(section: Section) -> JsonObject | None:
         return None
 
 
-def _error(error: TurnError | None) -> JsonObject | None:
+def protocol_error(error: TurnError | None) -> JsonObject | None:
+    """The protocol's ``TurnError``."""
     if error is None:
         return None
     return {

@@ -6,8 +6,19 @@ import re
 from typing import Any, Final
 from urllib.parse import unquote
 
-__all__ = ["as_dict", "as_list", "as_path", "as_text", "camel", "camel_keys", "count", "duration"]
+__all__ = [
+    "as_dict",
+    "as_list",
+    "as_path",
+    "as_text",
+    "camel",
+    "camel_keys",
+    "count",
+    "duration",
+    "snake_keys",
+]
 
+_CAPITALS: Final = re.compile(r"(?<!^)([A-Z])")
 _WORDS: Final = re.compile(r"_([a-z0-9])")
 
 
@@ -42,6 +53,15 @@ def camel_keys(value: Any) -> Any:
     if isinstance(value, dict):
         return {camel(key): camel_keys(inner) for key, inner in value.items()}
     return [camel_keys(inner) for inner in value] if isinstance(value, list) else value
+
+
+def snake_keys(value: Any) -> Any:
+    """The same JSON with keys such as ``byte_range`` for ``byteRange``."""
+    if isinstance(value, dict):
+        return {
+            _CAPITALS.sub(r"_\1", key).lower(): snake_keys(inner) for key, inner in value.items()
+        }
+    return [snake_keys(inner) for inner in value] if isinstance(value, list) else value
 
 
 def count(value: Any) -> int | None:

@@ -1,0 +1,1 @@
+"""The methods, grouped by what they do; each module registers its own."""

@@ -1,0 +1,63 @@
+"""Turns: starting, steering, interrupting them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from threadstore.appserver.handlers.changing import apply_settings
+from threadstore.appserver.narration import new_turn
+from threadstore.appserver.params import InterruptParams, SteerParams, TurnStartParams
+from threadstore.appserver.wording import user_input
+
+if TYPE_CHECKING:
+    from threadstore.appserver.server import AppServer
+    from threadstore.jsonrpc import Call
+
+__all__ = ["register"]
+
+Json = dict[str, Any]
+
+
+def register(server: AppServer) -> None:
+    """Add the methods of this module."""
+    server.method("turn/start", start, TurnStartParams)
+    server.method("turn/steer", steer, SteerParams)
+    server.method("turn/interrupt", interrupt, InterruptParams)
+
+
+async def start(server: AppServer, _call: Call, params: TurnStartParams) -> Json:
+    """A turn with what the user says; while one runs it gets the input (Codex)."""
+    session = server.require(params.thread_id).session
+    given = user_input(params.input)
+    client_id = params.client_user_message_id
+    if session.turn is not None:
+        turn_id = await session.steer(given, client_id=client_id)
+        return {"turn": new_turn(turn_id)}
+    apply_settings(session, params)
+    if params.output_schema != session.settings.output_schema:
+        session.configure(output_schema=params.output_schema)
+    turn = await session.start_turn(given, client_id=client_id)
+    return {"turn": new_turn(turn.id)}
+
+
+async def steer(server: AppServer, _call: Call, params: SteerParams) -> Json:
+    """More input for the turn that runs."""
+    session = server.require(params.thread_id).session
+    turn_id = await session.steer(
+        user_input(params.input),
+        expected_turn=params.expected_turn_id,
+        client_id=params.client_user_message_id,
+    )
+    return {"turnId": turn_id}
+
+
+async def interrupt(server: AppServer, call: Call, params: InterruptParams) -> None:
+    """Stop the turn that runs; the answer comes before the news that it has ended."""
+    thread = server.require(params.thread_id)
+    peer = server.peer(call)
+
+    async def answer() -> None:
+        await peer.told()
+        await call.reply({})
+
+    await thread.interrupt(params.turn_id, answer)

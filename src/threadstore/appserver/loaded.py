@@ -1,0 +1,219 @@
+"""A thread that clients have open: its session, and everybody who follows it."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from threadstore.appserver.narration import IDLE, Narrator, active_status
+from threadstore.engine import (
+    RequestUserInput,
+    TaskComplete,
+    ToolCallRequest,
+    ToolOutput,
+    TurnAborted,
+)
+from threadstore.errors import InvalidRequest
+from threadstore.jsonrpc import ConnectionClosed, RpcError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from threadstore.appserver.peers import Peer
+    from threadstore.engine import Session
+    from threadstore.metadata import StoredThread
+
+__all__ = ["LoadedThread"]
+
+Json = dict[str, Any]
+
+
+class LoadedThread:
+    """Passes a session's events on to its peers, and its questions to one of them at a time."""
+
+    def __init__(
+        self, session: Session, *, ephemeral: bool, released: Callable[[LoadedThread], None]
+    ) -> None:
+        """*released* is called when a turn has ended and nobody follows any more."""
+        self.session = session
+        self.ephemeral = ephemeral
+        self.peers: list[Peer] = []
+        self._released = released
+        self._narrator = Narrator(session.id)
+        self._interrupts: list[asyncio.Event] = []
+        self._asking: dict[str, asyncio.Task[None]] = {}
+        self._joined = asyncio.Event()
+        self._pump = asyncio.create_task(self._follow())
+
+    @property
+    def id(self) -> str:
+        """The thread's id."""
+        return self.session.id
+
+    @property
+    def status(self) -> Json:
+        """Its status as the protocol says it."""
+        if self.session.status != "active":
+            return dict(IDLE)
+        return active_status(*(["waitingOnUserInput"] if self._narrator.waiting else []))
+
+    # Who follows
+
+    def join(self, peer: Peer) -> None:
+        """Let *peer* hear of it; twice is once."""
+        if peer not in self.peers:
+            self.peers.append(peer)
+            self._joined.set()
+
+    def leave(self, peer: Peer) -> bool:
+        """Tell *peer* no more; whether it had followed. With the last one the thread may go."""
+        if peer not in self.peers:
+            return False
+        self.peers.remove(peer)
+        if not self.peers and self.session.status != "active":
+            self._released(self)
+        return True
+
+    def tell(self, method: str, params: Json) -> None:
+        """Tell all who follow."""
+        for peer in self.peers:
+            peer.tell(method, params)
+
+    # Turns
+
+    async def interrupt(self, turn_id: str, answer: Callable[[], Any]) -> None:
+        """Interrupt the turn; *answer* is called before anybody hears that it has ended."""
+        if turn_id != (running := self.session.turn and self.session.turn.id):
+            if running is None:
+                raise InvalidRequest("no active turn to interrupt")
+            raise InvalidRequest(f"expected active turn id {turn_id} but found {running}")
+        answered = asyncio.Event()
+        self._interrupts.append(answered)
+        try:
+            await self.session.interrupt(turn_id)
+            await answer()
+        finally:
+            answered.set()
+
+    async def close(self) -> None:
+        """End the session; what runs is interrupted."""
+        try:
+            await self.session.close()
+        finally:
+            for task in self._asking.values():
+                task.cancel()
+            await asyncio.wait((self._pump,))
+
+    # In private
+
+    async def _follow(self) -> None:
+        async for event in self.session.follow():
+            if isinstance(event, TaskComplete | TurnAborted):
+                await self._before_the_end()
+            for notice in self._narrator.tell(event):
+                self.tell(notice.method, notice.params)
+            if isinstance(event, RequestUserInput | ToolCallRequest):
+                self._ask(event)
+            if isinstance(event, TaskComplete | TurnAborted) and not self.peers:
+                self._released(self)
+
+    async def _before_the_end(self) -> None:
+        """The answers to interruptions come before the notifications of the turn's end."""
+        waiting, self._interrupts = self._interrupts, []
+        for answered in waiting:
+            await answered.wait()
+        for task in self._asking.values():
+            task.cancel()
+
+    def _ask(self, event: RequestUserInput | ToolCallRequest) -> None:
+        task = asyncio.create_task(self._put(event))
+        self._asking[event.call_id] = task
+        task.add_done_callback(lambda _: self._asking.pop(event.call_id, None))
+
+    async def _put(self, event: RequestUserInput | ToolCallRequest) -> None:
+        """Put a question to one peer after the other until one answers."""
+        tried: set[Peer] = set()
+        while True:
+            peer = next((peer for peer in self.peers if peer not in tried), None)
+            if peer is None:
+                self._joined.clear()
+                await self._joined.wait()
+                continue
+            tried.add(peer)
+            try:
+                await self._put_to(peer, event)
+            except ConnectionClosed:
+                continue
+            return
+
+    async def _put_to(self, peer: Peer, event: RequestUserInput | ToolCallRequest) -> None:
+        await peer.told()
+        place = {"threadId": self.id, "turnId": event.turn_id}
+        answer: object
+        if isinstance(event, RequestUserInput):
+            params = {
+                **place,
+                "itemId": event.call_id,
+                "questions": event.questions,
+                "isBlocking": True,
+                "autoResolutionMs": None,
+            }
+            try:
+                answer = await peer.connection.request("item/tool/requestUserInput", params)
+            except RpcError:
+                answer = {"answers": {}}
+            for notice in self._narrator.asked(-1):
+                self.tell(notice.method, notice.params)
+        else:
+            params = {
+                **place,
+                "callId": event.call_id,
+                "namespace": event.namespace,
+                "tool": event.tool,
+                "arguments": event.arguments,
+            }
+            answer = await _output_of(peer, params)
+        with suppress(InvalidRequest):  # the turn is over
+            self.session.answer(event.call_id, answer)
+
+
+class _ToolPart(msgspec.Struct, rename="camel"):
+    type: str
+    text: str | None = None
+    image_url: str | None = None
+
+
+class _ToolAnswer(msgspec.Struct, rename="camel"):
+    content_items: list[_ToolPart]
+    success: bool
+
+
+async def _output_of(peer: Peer, params: Json) -> ToolOutput:
+    try:
+        answer = await peer.connection.request("item/tool/call", params, result=_ToolAnswer)
+    except RpcError as error:
+        return ToolOutput(output=f"error: {error.message}", success=False)
+    parts: list[Json] = [
+        {"type": "input_image", "image_url": part.image_url}
+        if part.image_url is not None
+        else {"type": "input_text", "text": part.text or ""}
+        for part in answer.content_items
+    ]
+    if all(part["type"] == "input_text" for part in parts):
+        return ToolOutput(output="".join(part["text"] for part in parts), success=answer.success)
+    return ToolOutput(output=parts, success=answer.success)
+
+
+def opened(thread: LoadedThread, stored: StoredThread) -> Json:
+    """What only a server knows of a loaded thread, for ``protocol_thread``."""
+    cwd = thread.session.settings.cwd or stored.cwd
+    environment = {"environmentId": "local", "cwd": cwd, "runtimeWorkspaceRoots": [cwd]}
+    return {
+        "status": thread.status,
+        "environments": [environment],
+        "ephemeral": thread.ephemeral,
+        "can_accept_direct_input": True,
+    }

@@ -1,0 +1,218 @@
+"""The app server: one manager, many clients, and the threads that they have open."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakValueDictionary
+
+import msgspec
+
+from threadstore.appserver.errors import invalid_params, rpc_error, unknown_method
+from threadstore.appserver.handlers import changing, opening, reading, surroundings, turns
+from threadstore.appserver.loaded import LoadedThread, opened
+from threadstore.appserver.peers import Peer
+from threadstore.engine import OpenAIModel, Session, SessionSettings
+from threadstore.errors import ThreadNotFound, ThreadStoreError
+from threadstore.ids import try_thread_id
+from threadstore.jsonrpc import Call, Dispatcher, InvalidRequest
+from threadstore.protocol.codex_thread import protocol_thread
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+
+    from threadstore.appserver.config import Provider, ServerConfig
+    from threadstore.engine import Model, Tool
+    from threadstore.history.turns import StoredTurn
+    from threadstore.jsonrpc import Connection
+    from threadstore.manager import ThreadManager
+    from threadstore.metadata import StoredThread
+
+__all__ = ["AppServer"]
+
+Json = dict[str, Any]
+P = TypeVar("P")
+
+
+class AppServer:
+    """Answers Codex's v2 methods. Handlers validate and map; manager and sessions do the work.
+
+    Give :attr:`dispatcher` and :meth:`session` to a ``jsonrpc.Server``, and :meth:`close` it before
+    the manager.
+    """
+
+    def __init__(
+        self,
+        manager: ThreadManager,
+        config: ServerConfig,
+        *,
+        models: Callable[[Provider], Model] | None = None,
+        tools: Iterable[Tool | Callable[..., Any]] = (),
+    ) -> None:
+        """*models* makes the client of a provider; *tools* are offered in every thread."""
+        self.manager = manager
+        self.config = config
+        self.tools = tuple(tools)
+        self.loaded: dict[str, LoadedThread] = {}
+        self.peers: dict[Connection, Peer] = {}
+        self._models = models or _openai_model
+        self._clients: dict[str, Model] = {}
+        self._opening: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._closing: set[asyncio.Task[None]] = set()
+        self.dispatcher = Dispatcher(
+            guard=self._guard, unknown=unknown_method, invalid=invalid_params
+        )
+        for handlers in (opening, reading, changing, turns, surroundings):
+            handlers.register(self)
+        self.dispatcher.notification("initialized", _nothing, msgspec.Raw)
+
+    # Handlers
+
+    def method(
+        self,
+        name: str,
+        handler: Callable[[AppServer, Call, P], Awaitable[object]],
+        params: type[P],
+        *,
+        missing: str = "thread not found: {id}",
+    ) -> None:
+        """Have *handler* answer *name*; *missing* is what the error for an unknown thread says."""
+
+        async def answer(call: Call, given: P) -> object:
+            try:
+                return await handler(self, call, given)
+            except ThreadStoreError as error:
+                raise rpc_error(error, missing) from error
+
+        self.dispatcher.method(name, answer, params)
+
+    def peer(self, call: Call) -> Peer:
+        """Who asks."""
+        return self.peers[call.connection]
+
+    @asynccontextmanager
+    async def session(self, connection: Connection) -> AsyncIterator[Peer]:
+        """Around a connection: whoever goes leaves all threads."""
+        peer = self.peers[connection] = Peer(connection)
+        try:
+            yield peer
+        finally:
+            del self.peers[connection]
+            for thread in list(self.loaded.values()):
+                thread.leave(peer)
+
+    def tell_all(self, method: str, params: Json) -> None:
+        """Tell every client."""
+        for peer in self.peers.values():
+            peer.tell(method, params)
+
+    # Threads
+
+    def client_of(self, provider_id: str) -> Model:
+        """The client of a model provider; of the default one if nobody knows that id."""
+        known = {provider.id: provider for provider in self.config.providers}
+        provider = known.get(provider_id, self.config.provider)
+        if provider.id not in self._clients:
+            self._clients[provider.id] = self._models(provider)
+        return self._clients[provider.id]
+
+    def opening(self, thread_id: str) -> asyncio.Lock:
+        """What those who open or close the same thread take turns with."""
+        return self._opening.setdefault(thread_id, asyncio.Lock())
+
+    def keep(self, session: Session, *, ephemeral: bool = False) -> LoadedThread:
+        """Take a session up among those that clients can follow."""
+        thread = LoadedThread(session, ephemeral=ephemeral, released=self._release)
+        self.loaded[session.id] = thread
+        return thread
+
+    async def open(self, thread_id: str, settings: SessionSettings) -> LoadedThread:
+        """The thread, loaded; *settings* count if it was not. Call it under :meth:`opening`."""
+        thread = self.loaded.get(thread_id)
+        if thread is None:
+            stored = await self.manager.read(thread_id)
+            session = await Session.resume(
+                self.manager,
+                thread_id,
+                self.client_of(stored.model_provider),
+                settings=settings,
+                tools=self.tools,
+            )
+            thread = self.keep(session)
+        return thread
+
+    def require(self, thread_id: str) -> LoadedThread:
+        """The loaded thread; :class:`ThreadNotFound` if it is not."""
+        thread = self.loaded.get(self.thread_id(thread_id))
+        if thread is None:
+            raise ThreadNotFound(thread_id)
+        return thread
+
+    def thread_id(self, given: str) -> str:
+        """A thread id in its canonical form; the protocol's error if it is none."""
+        thread_id = try_thread_id(given)
+        if thread_id is None:
+            raise InvalidRequest(f"invalid thread id: {given}")
+        return thread_id
+
+    async def unload(self, thread_id: str) -> None:
+        """Close a loaded thread and tell those who follow it. Not loaded: returns."""
+        async with self.opening(thread_id):
+            thread = self.loaded.get(thread_id)
+            if thread is None:
+                return
+            try:
+                await thread.close()
+            finally:
+                self.loaded.pop(thread_id, None)
+                status = {"threadId": thread_id, "status": {"type": "notLoaded"}}
+                self.tell_all("thread/status/changed", status)
+                self.tell_all("thread/closed", {"threadId": thread_id})
+
+    def shown(self, stored: StoredThread, turns: Sequence[StoredTurn] = ()) -> Json:
+        """A thread as the protocol writes it, with what is known of it while it is loaded."""
+        thread = self.loaded.get(stored.id)
+        return protocol_thread(
+            stored, turns=turns, **({} if thread is None else opened(thread, stored))
+        )
+
+    async def close(self) -> None:
+        """Interrupt what runs, and let go of every thread."""
+        for thread_id in list(self.loaded):
+            await self.unload(thread_id)
+        if self._closing:
+            await asyncio.wait(self._closing)
+        for client in self._clients.values():
+            if isinstance(client, OpenAIModel):
+                await client.close()
+
+    # In private
+
+    def _release(self, thread: LoadedThread) -> None:
+        task = asyncio.create_task(self._unload_if_left(thread))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def _unload_if_left(self, thread: LoadedThread) -> None:
+        await thread.session.wait_idle()
+        if not thread.peers and self.loaded.get(thread.id) is thread:
+            await self.unload(thread.id)
+
+    def _guard(self, call: Call) -> None:
+        peer = self.peer(call)
+        if call.method == "initialize":
+            if peer.is_initialized:
+                raise InvalidRequest("Already initialized")
+        elif not peer.is_initialized:
+            raise InvalidRequest("Not initialized")
+
+
+async def _nothing(_call: Call, _params: msgspec.Raw) -> None:
+    """Nothing to do."""
+
+
+def _openai_model(provider: Provider) -> Model:
+    return OpenAIModel(
+        base_url=provider.base_url, api_key=provider.api_key, headers=provider.headers
+    )

@@ -1,0 +1,122 @@
+"""Pages of turns and items as the protocol shows them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from threadstore.errors import InvalidRequest
+from threadstore.history.turns import build_turns
+from threadstore.protocol.codex_thread import protocol_items, protocol_turn
+from threadstore.queries import decode_cursor, encode_cursor
+
+if TYPE_CHECKING:
+    from threadstore.appserver.params import ItemsListParams, TurnsPageParams
+    from threadstore.appserver.server import AppServer
+    from threadstore.history.turns import StoredTurn
+
+__all__ = ["clamped", "items_page", "turns_of", "turns_page"]
+
+Json = dict[str, Any]
+
+DEFAULT_LIMIT = 25
+MAX_LIMIT = 100
+
+
+def clamped(limit: int | None, default: int = DEFAULT_LIMIT, most: int = MAX_LIMIT) -> int:
+    """A page size as Codex takes it: what is out of bounds is brought into them."""
+    return default if limit is None else min(max(limit, 1), most)
+
+
+async def turns_of(server: AppServer, thread_id: str) -> tuple[StoredTurn, ...]:
+    """All turns of a thread; the last one goes on if it runs here."""
+    handle = server.manager.get(thread_id)
+    history = await (
+        server.manager.store.load_history(thread_id) if handle is None else handle.load_history()
+    )
+    return build_turns(
+        history.items, open_status="in_progress" if _runs(server, thread_id) else "interrupted"
+    )
+
+
+async def turns_page(
+    server: AppServer, thread_id: str, page: TurnsPageParams, *, cursor: str | None
+) -> Json:
+    """A page of turns; newest first unless asked otherwise."""
+    found = await server.manager.store.list_turns(
+        thread_id,
+        cursor=cursor,
+        limit=clamped(page.limit),
+        descending=page.sort_direction != "asc",
+    )
+    running = server.loaded[thread_id].session.turn if _runs(server, thread_id) else None
+    turns = [
+        msgspec.structs.replace(turn, status="in_progress")
+        if running is not None and turn.id == running.id
+        else turn
+        for turn in found.items
+    ]
+    view = page.items_view or "summary"
+    return {
+        "data": [_viewed(turn, view) for turn in turns],
+        "nextCursor": found.next_cursor,
+        "backwardsCursor": found.backwards_cursor,
+    }
+
+
+async def items_page(server: AppServer, params: ItemsListParams, thread_id: str) -> Json:
+    """A page of the items that turns show, in the order of the log unless asked otherwise."""
+    turns = await turns_of(server, thread_id)
+    if params.turn_id is not None:
+        turns = tuple(turn for turn in turns if turn.id == params.turn_id)
+        if not turns:
+            raise InvalidRequest(f"thread {thread_id} has no turn {params.turn_id}")
+    entries = protocol_items(turns)
+    places = list(range(len(entries)))
+    if params.sort_direction == "desc":
+        places.reverse()
+    scope = f"{thread_id}/{params.turn_id or ''}"
+    if params.cursor is not None:
+        first = _place(scope, params.cursor, entries)
+        places = places[places.index(first) :] if first in places else []
+    limit = clamped(params.limit)
+    taken, rest = places[:limit], places[limit:]
+    return {
+        "data": [entries[place] for place in taken],
+        "nextCursor": encode_cursor("items", scope, rest[0]) if rest else None,
+        "backwardsCursor": encode_cursor("items", scope, taken[0]) if taken else None,
+    }
+
+
+def _place(scope: str, cursor: Any, entries: list[Json]) -> int:
+    """Where a page starts: a cursor of an earlier page, or an item by its id."""
+    if isinstance(cursor, dict):
+        wanted = cursor.get("itemId")
+        for place, entry in enumerate(entries):
+            if entry["item"]["id"] == wanted:
+                return place
+        raise InvalidRequest(f"invalid cursor: no item {wanted}")
+    if not isinstance(cursor, str):
+        raise InvalidRequest("invalid cursor")
+    parts = decode_cursor("items", scope, cursor)
+    if len(parts) != 1 or not isinstance(parts[0], int):
+        raise InvalidRequest(f"invalid cursor: {cursor}")
+    return parts[0]
+
+
+def _runs(server: AppServer, thread_id: str) -> bool:
+    thread = server.loaded.get(thread_id)
+    return thread is not None and thread.session.status == "active"
+
+
+def _viewed(turn: StoredTurn, view: str) -> Json:
+    shown = protocol_turn(turn)
+    if view == "full":
+        return shown
+    items: list[Json] = []
+    if view == "summary":
+        said = [item for item in shown["items"] if item["type"] == "userMessage"][:1]
+        answers = [item for item in shown["items"] if item["type"] == "agentMessage"][-1:]
+        items = [*said, *answers]
+    return {**shown, "items": items, "itemsView": view}

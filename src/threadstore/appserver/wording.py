@@ -1,0 +1,132 @@
+"""Small facts in the protocol's words: inputs, sandboxes, usage, limits."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from threadstore.engine import Image, LocalImage, Text
+from threadstore.errors import InvalidRequest
+from threadstore.protocol.values import camel_keys, snake_keys
+
+__all__ = [
+    "protocol_limits",
+    "protocol_sandbox",
+    "protocol_usage",
+    "stored_sandbox",
+    "user_input",
+]
+
+Json = dict[str, Any]
+
+_SANDBOXES: Final[dict[str, Json]] = {
+    "danger-full-access": {"type": "danger-full-access"},
+    "read-only": {"type": "read-only"},
+    "workspace-write": {
+        "type": "workspace-write",
+        "writable_roots": [],
+        "network_access": False,
+        "exclude_tmpdir_env_var": False,
+        "exclude_slash_tmp": False,
+    },
+}
+_SANDBOX_WORDS: Final = {
+    "dangerFullAccess": "danger-full-access",
+    "readOnly": "read-only",
+    "workspaceWrite": "workspace-write",
+    "externalSandbox": "external-sandbox",
+}
+_COUNTERS: Final = (
+    ("totalTokens", "total_tokens"),
+    ("inputTokens", "input_tokens"),
+    ("cachedInputTokens", "cached_input_tokens"),
+    ("cacheWriteInputTokens", "cache_write_input_tokens"),
+    ("outputTokens", "output_tokens"),
+    ("reasoningOutputTokens", "reasoning_output_tokens"),
+)
+
+
+def user_input(parts: list[Json]) -> list[Text | Image | LocalImage]:
+    """The input of a turn. Skills and mentions are said by their names, as text."""
+    said: list[Text | Image | LocalImage] = []
+    for part in parts:
+        kind = part.get("type")
+        if kind == "text":
+            elements = snake_keys(part.get("text_elements") or part.get("textElements") or [])
+            said.append(Text(_string(part, "text"), tuple(elements)))
+        elif kind == "image":
+            said.append(Image(_string(part, "url")))
+        elif kind == "localImage":
+            said.append(LocalImage(_string(part, "path")))
+        elif kind in ("mention", "skill"):
+            said.append(Text(f"[{_string(part, 'name')}]({_string(part, 'path')})"))
+        else:
+            raise InvalidRequest(f"no input of type {kind!r} is taken here")
+    return said
+
+
+def _string(part: Json, key: str) -> str:
+    value = part.get(key)
+    if not isinstance(value, str):
+        raise InvalidRequest(f"input of type {part.get('type')!r} needs the text {key!r}")
+    return value
+
+
+def stored_sandbox(given: str | Json) -> Json:
+    """A sandbox mode or policy of the protocol as histories hold it."""
+    if isinstance(given, str):
+        return dict(_SANDBOXES[given])
+    kind = _SANDBOX_WORDS.get(given.get("type", ""))
+    if kind is None:
+        raise InvalidRequest(f"unknown sandbox policy: {given.get('type')!r}")
+    fields: Json = snake_keys({key: value for key, value in given.items() if key != "type"})
+    return {"type": kind, **fields}
+
+
+def protocol_sandbox(policy: Json) -> Json:
+    """A stored sandbox policy as the protocol writes it."""
+    words = {stored: word for word, stored in _SANDBOX_WORDS.items()}
+    kind = words.get(str(policy.get("type")), "readOnly")
+    fields: Json = camel_keys({key: value for key, value in policy.items() if key != "type"})
+    if kind == "readOnly":
+        fields.setdefault("networkAccess", False)
+    return {"type": kind, **fields}
+
+
+def protocol_usage(info: Json) -> Json:
+    """The ``info`` of a ``token_count`` event."""
+    return {
+        "total": _counters(info.get("total_token_usage")),
+        "last": _counters(info.get("last_token_usage")),
+        "modelContextWindow": info.get("model_context_window"),
+    }
+
+
+def _counters(stored: Any) -> Json:
+    known = stored if isinstance(stored, dict) else {}
+    return {word: known.get(key) or 0 for word, key in _COUNTERS}
+
+
+def protocol_limits(limits: Json) -> Json:
+    """The ``rate_limits`` of a ``token_count`` event."""
+    return {
+        "limitId": limits.get("limit_id"),
+        "limitName": limits.get("limit_name"),
+        "normalModelSlug": None,
+        "primary": _window(limits.get("primary")),
+        "secondary": _window(limits.get("secondary")),
+        "credits": camel_keys(limits.get("credits")),
+        "individualLimit": None,
+        "spendControlReached": None,
+        "planType": limits.get("plan_type"),
+        "rateLimitReachedType": limits.get("rate_limit_reached_type"),
+    }
+
+
+def _window(window: Any) -> Json | None:
+    if not isinstance(window, dict):
+        return None
+    return {
+        "usedPercent": round(window.get("used_percent") or 0),
+        "windowDurationMins": window.get("window_minutes"),
+        "resetsAt": window.get("resets_at"),
+    }
