@@ -143,11 +143,10 @@ def comparable(release: str, ours: Played) -> Played:
 def _plain(release: str, played: Played) -> Played:
     """Without what each program says about itself; tools are tools; counts that differ."""
     counts = [count for count in played.counts if count != "null"]
+    about_itself = orders.CONTEXT if release == NEW else frozenset()
+    lines = (_without(text, about_itself) for text in played.lines)
     return Played(
-        [
-            _without_context(text).replace("CommandExecution", "DynamicToolCall")
-            for text in played.lines
-        ],
+        [text.replace("CommandExecution", "DynamicToolCall") for text in lines],
         [text.replace("commandExecution", "dynamicToolCall") for text in played.events],
         [_without(text, about_itself) for text in played.requests],
         [count for place, count in enumerate(counts) if count not in counts[place - 1 : place]],
