@@ -84,6 +84,8 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
     def __init__(self, prog: str) -> None:
         # The width is given because argparse would import shutil to find it.
         super().__init__(prog, max_help_position=30, width=min(_terminal_width() - 2, 100))
+        # argparse forgets that commands are indented when it looks for the longest one.
+        self._action_max_length = max(map(len, COMMANDS)) + 4
 
 
 class _Parser(argparse.ArgumentParser):
