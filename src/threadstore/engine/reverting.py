@@ -27,11 +27,11 @@ async def revert(
     count = _count(shown, before_turn, turns)
     removed = tuple(shown[-count:])
     marker = ThreadRolledBack(turn_id=removed[0], num_turns=count)
-    state.journal.fold = folded([*items, marker.as_item()])
     if state.tokens.total is None:
         await state.journal.record(marker)
     else:  # how full the context is now comes before the marker (Codex 0.131)
-        state.tokens.estimate(estimated_tokens(state.request().input))
+        context = folded([*items, marker.as_item()]).items
+        state.tokens.estimate(estimated_tokens(state.request(context=context).input))
         await state.journal.record(state.tokens.event(removed[0]), marker)
     await _refold(state)
     await state.journal.handle.flush()
@@ -50,10 +50,12 @@ async def redo(state: SessionState) -> tuple[str, ...]:
     before = {turn.id for turn in build_turns(items)}
     await state.journal.repeat(removed)
     items = await _refold(state)
-    if state.tokens.total is not None:
+    again = tuple(turn.id for turn in build_turns(items) if turn.id not in before)
+    if state.tokens.total is not None and again:  # the last line that says it is the revert's
         state.tokens.estimate(estimated_tokens(state.request().input))
+        await state.journal.record(state.tokens.event(again[-1]))
     await state.journal.handle.flush()
-    return tuple(turn.id for turn in build_turns(items) if turn.id not in before)
+    return again
 
 
 def _count(shown: list[str], before_turn: str | None, turns: int | None) -> int:
