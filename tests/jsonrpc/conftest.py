@@ -29,7 +29,13 @@ async def transport(
     request: pytest.FixtureRequest, short_path: Path, desk: Desk
 ) -> AsyncIterator[Wire]:
     """A server that takes four requests at a time from a client, and six in all."""
-    limits = {"running": 4, "server_running": 6, "queued_bytes": 4096, "stall_seconds": 0.3}
+    limits = {
+        "running": 4,
+        "server_running": 6,
+        "queued_bytes": 4096,
+        "stall_seconds": 0.3,
+        "grace_seconds": 0.1,
+    }
     async with serving(request.param, short_path, desk.dispatcher, **limits) as wire:
         yield wire
         desk.gate.set()

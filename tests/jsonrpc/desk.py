@@ -75,9 +75,12 @@ class Desk:
         return {"answer": answer}
 
     async def flood(self, call: Call, params: object) -> object:
-        while True:
-            await call.connection.notify("drop", {"text": "x" * 1000})
-            self.heard.append("sent")
+        try:
+            while True:
+                await call.connection.notify("drop", {"text": "x" * 1000})
+                self.heard.append("sent")
+        finally:
+            self.stopped.append("stalled")
 
     async def large(self, call: Call, params: int) -> object:
         return "x" * params

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
+import socket
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -115,16 +116,27 @@ class Wire:
         self._clients.append(transport)
         return Peer(transport)
 
+    def raw_socket(self) -> socket.socket:
+        """A connected socket without a handshake."""
+        if self.kind == "websocket":
+            return socket.create_connection(("127.0.0.1", self._port))
+        raw = socket.socket(socket.AF_UNIX)
+        raw.connect(self._path)
+        return raw
+
     async def _connect(self) -> Transport:
         if self.kind == "unix":
             return WebSocketTransport(await unix_connect(self._path, **options(_LARGE)))
         if self.kind == "websocket":
             uri = f"ws://127.0.0.1:{self._port}"
             return WebSocketTransport(await connect(uri, proxy=None, **options(_LARGE)))
-        theirs, ours = memory_pair(SMALL, 8) if self.kind == "memory" else _pipes()
+        theirs, ours = self._pair()
         task = asyncio.create_task(self.server.serve(theirs))
         self._tasks.add(task)
         return ours
+
+    def _pair(self) -> tuple[Transport, Transport]:
+        return memory_pair((SMALL, _LARGE), capacity=8) if self.kind == "memory" else _pipes()
 
     async def stop(self) -> None:
         """Everybody goes; what failed in serving fails the test."""
@@ -152,8 +164,8 @@ async def serving(
         await wire.stop()
 
 
-async def until(condition: Sequence[object] | Any) -> None:
-    """Let others run until *condition* returns true."""
+async def until(condition: Callable[[], bool]) -> None:
+    """Let others run until *condition* is true."""
     async with asyncio.timeout(30):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - what is waited for is in the server
             await asyncio.sleep(0)

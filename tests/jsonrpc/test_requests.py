@@ -143,7 +143,8 @@ async def test_a_running_request_can_be_cancelled(peer: Peer, desk: Desk) -> Non
     problem = {"code": -32800, "message": "Request cancelled"}
     assert await peer.next() == {"id": "w", "error": problem}
     assert desk.stopped == ["long"]
-    for params in ({"id": "w"}, {"id": []}, None, {}):
+    useless: list[object] = [{"id": "w"}, {"id": []}, None, {}]
+    for params in useless:
         await peer.send({"method": "$/cancelRequest", "params": params})
     assert (await peer.ask("any", 1))["result"] == 1
 

@@ -163,6 +163,6 @@ def _error_of(task: _Task, call: Call) -> RpcError | None:
         return error
     if isinstance(error, (ConnectionClosed, RpcError)):
         _log.debug("%s ended: %s", call.method, error)
-    else:
-        _log.error("%s failed", call.method, exc_info=error)
+        return RequestCancelled()
+    _log.error("%s failed", call.method, exc_info=error)
     return InternalError()

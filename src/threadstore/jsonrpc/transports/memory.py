@@ -76,8 +76,11 @@ class MemoryTransport(Transport):
 
 
 def memory_pair(
-    limit: int = DEFAULT_LIMIT, capacity: int = 64
+    limits: tuple[int, int] = (DEFAULT_LIMIT, DEFAULT_LIMIT), *, capacity: int = 64
 ) -> tuple[MemoryTransport, MemoryTransport]:
-    """Two ends of one connection. *capacity*: messages on their way before a sender waits."""
+    """Two ends of one connection, with the largest message that each of them takes.
+
+    *capacity*: messages on their way before a sender waits.
+    """
     there, back = _Channel(capacity), _Channel(capacity)
-    return MemoryTransport(back, there, limit), MemoryTransport(there, back, limit)
+    return MemoryTransport(back, there, limits[0]), MemoryTransport(there, back, limits[1])

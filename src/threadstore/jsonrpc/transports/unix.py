@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from threadstore.jsonrpc.framing import DEFAULT_LIMIT
 from threadstore.jsonrpc.transports import Serve
 from threadstore.jsonrpc.transports.websocket import (
+    BACKLOG,
     WebSocketListener,
     WebSocketTransport,
     load_websockets,
@@ -56,7 +57,9 @@ async def unix_listener(serve: Serve, path: str, *, limit: int = DEFAULT_LIMIT) 
         await serve(WebSocketTransport(connection))
 
     bound = _bind(path)
-    server = await package.asyncio.server.unix_serve(accept, sock=bound, **options(limit))
+    server = await package.asyncio.server.unix_serve(
+        accept, sock=bound, backlog=BACKLOG, **options(limit)
+    )
     return UnixListener(server, path)
 
 

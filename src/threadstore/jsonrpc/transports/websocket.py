@@ -6,6 +6,7 @@ As Codex 0.169 does it: any path, no subprotocol, no compression, no ping of the
 
 from __future__ import annotations
 
+import asyncio
 import http
 import logging
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from websockets.http11 import Request, Response
 
 __all__ = [
+    "BACKLOG",
     "Authorize",
     "WebSocketListener",
     "WebSocketTransport",
@@ -36,6 +38,7 @@ _FRAGMENT: Final = 4 * 1024 * 1024
 """Bytes of a frame. Codex's clients refuse frames above 16 MiB; longer messages are fragmented."""
 _FRAMES_AHEAD: Final = 4
 _CLOSE_SECONDS: Final = 2.0
+BACKLOG: Final = 1024
 _HEALTH: Final = {"/healthz", "/readyz"}
 
 
@@ -78,7 +81,12 @@ class WebSocketTransport(Transport):
 
     async def close(self, reason: Close = Close.DONE) -> None:
         code, text = reason.value
-        await self._socket.close(code, text)
+        try:
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await self._socket.close(code, text)
+        except TimeoutError:  # it does not even read the goodbye
+            self._socket.transport.abort()
+            await self._socket.wait_closed()
 
 
 def _fragments(message: bytes) -> bytes | list[bytes]:
@@ -151,6 +159,6 @@ async def websocket_listener(
         await serve(WebSocketTransport(socket))
 
     server = await package.asyncio.server.serve(
-        accept, host, port, process_request=check, **options(limit)
+        accept, host, port, process_request=check, backlog=BACKLOG, **options(limit)
     )
     return WebSocketListener(server)
