@@ -112,7 +112,7 @@ class LoadedThread:
     async def _follow(self) -> None:
         async for event in self.session.follow():
             if isinstance(event, TaskComplete | TurnAborted):
-                await self._before_the_end()
+                await self._before_the_end(event.turn_id)
             for notice in self._narrator.tell(event):
                 self.tell(notice.method, notice.params)
             if isinstance(event, RequestUserInput | ToolCallRequest):
@@ -120,8 +120,11 @@ class LoadedThread:
             if isinstance(event, TaskComplete | TurnAborted) and not self.peers:
                 self._released(self)
 
-    async def _before_the_end(self) -> None:
-        """The answers to interruptions come before the notifications of the turn's end."""
+    async def _before_the_end(self, turn_id: str) -> None:
+        """Return when the next turn can start, and whoever interrupted this one has its answer."""
+        turn = self.session.turn
+        if turn is not None and turn.id == turn_id:
+            await turn.result()
         waiting, self._interrupts = self._interrupts, []
         for answered in waiting:
             await answered.wait()

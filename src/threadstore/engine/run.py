@@ -58,6 +58,11 @@ class TurnRun:
 
     # While it runs
 
+    @property
+    def steerable(self) -> bool:
+        """Whether it takes more input."""
+        return self._steerable
+
     def steer(self, given: Said) -> None:
         """Take more input into the turn: the model gets it with the next request."""
         if not self._steerable:

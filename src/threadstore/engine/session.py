@@ -226,6 +226,11 @@ class Session:
         return None if self._current is None else self._current.turn
 
     @property
+    def takes_input(self) -> bool:
+        """Whether a turn runs that can be steered."""
+        return self._current is not None and self._current.steerable
+
+    @property
     def usage(self) -> ThreadUsage:
         """What the thread used, by model; what a fork took over apart."""
         return self._state.ledger.usage or ThreadUsage()

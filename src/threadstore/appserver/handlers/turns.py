@@ -26,13 +26,17 @@ def register(server: AppServer) -> None:
 
 
 async def start(server: AppServer, _call: Call, params: TurnStartParams) -> Json:
-    """A turn with what the user says; while one runs it gets the input (Codex)."""
+    """A turn with what the user says; while one runs it gets the input (Codex).
+
+    A turn that takes none, because it compacts or is about to end, is waited for.
+    """
     session = server.require(params.thread_id).session
     given = user_input(params.input)
     client_id = params.client_user_message_id
-    if session.turn is not None:
-        turn_id = await session.steer(given, client_id=client_id)
-        return {"turn": new_turn(turn_id)}
+    while (running := session.turn) is not None:
+        if session.takes_input:
+            return {"turn": new_turn(await session.steer(given, client_id=client_id))}
+        await running.result()
     apply_settings(session, params)
     if params.output_schema != session.settings.output_schema:
         session.configure(output_schema=params.output_schema)
