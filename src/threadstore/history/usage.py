@@ -40,7 +40,8 @@ class UsageLedger:
         self._own = dict(usage.own) if usage is not None else {}
         self._inherited = dict(usage.inherited) if usage is not None else {}
         self._total = _baseline(usage, total)
-        self._goes_on = goes_on
+        # Of a sum alone, which is not that of the usage, nobody knows the counters.
+        self._goes_on = goes_on or (self._total is None and total is not None)
         self._recorded: TokenUsage | None = None  # by a record, and in no event yet
 
     @property
@@ -151,15 +152,16 @@ def _baseline(usage: ThreadUsage | None, total: TokenUsage | None) -> TokenUsage
     """The total that stored metadata stand for.
 
     A database row of Codex knows the sum of a total only; where that is the sum of the usage, the
-    usage knows the rest.
+    usage knows the rest. ``None``: nobody knows the rest.
     """
     if usage is None:
         return total
     known = usage.total
     if total is None:
         return known
-    sum_only = not any(_parts(total)) and total.total_tokens == known.total_tokens
-    return known if sum_only else total
+    if any(_parts(total)) or not total.total_tokens:
+        return total
+    return known if total.total_tokens == known.total_tokens else None
 
 
 def _parts(usage: TokenUsage) -> _Parts:

@@ -246,9 +246,7 @@ def _legacy(derived: Derived, thread: StoredThread, row: StateRow) -> dict[str, 
         changes["git"] = _git(row)
     if "memory_mode" not in derived.said and row.memory_mode:
         changes["memory_mode"] = row.memory_mode
-    if thread.token_usage is None and row.tokens_used:
-        changes["token_usage"] = TokenUsage(total_tokens=row.tokens_used)
-    return changes
+    return changes | _tokens(thread, row)
 
 
 def _creation(logged: dt.datetime, row: StateRow) -> dt.datetime:
@@ -269,10 +267,15 @@ def _paginated(thread: StoredThread, row: StateRow) -> dict[str, Any]:
     changes["git"] = _git(row)
     if row.memory_mode:
         changes["memory_mode"] = row.memory_mode
-    usage = thread.token_usage
-    if row.tokens_used != (usage.total_tokens if usage else 0):
-        changes["token_usage"] = TokenUsage(total_tokens=row.tokens_used)
-    return changes
+    return changes | _tokens(thread, row)
+
+
+def _tokens(thread: StoredThread, row: StateRow) -> dict[str, Any]:
+    """Both modes keep counters in the log; the row has their sum alone, and a writer that was
+    killed may not have written that."""
+    if thread.token_usage is not None or not row.tokens_used:
+        return {}
+    return {"token_usage": TokenUsage(total_tokens=row.tokens_used)}
 
 
 def _header_facts(row: StateRow) -> dict[str, Any]:
