@@ -15,7 +15,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -74,28 +74,29 @@ class Served:
 
     def __init__(self, number: int, tell: Tell) -> None:
         self._tell = tell
-        self._served = number * 1_000
+        self.served = number * 1_000
         self._tries: set[str] = set()
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         """Answer, and tell what that costs before anybody knows."""
         if problem := unpaired(list(request.input)):
             self._tell(problem=problem)
-        self._served += 1
+        self.served += 1
         usage = TokenUsage(
             input_tokens=900 + 10 * len(request.input),
             output_tokens=20,
-            reasoning_output_tokens=self._served,  # by which a response is known again
+            reasoning_output_tokens=self.served,  # by which a response is known again
             total_tokens=920 + 10 * len(request.input),
         )
-        model = ScriptedModel([self._reply(request, usage)])
+        model = ScriptedModel([self.answer(request, usage)])
         async for event in model.stream(request):
             if isinstance(event, Completed):
-                self._tell(served=self._served, usage=usage)
+                self._tell(served=self.served, usage=usage)
             await asyncio.sleep(0)
             yield event
 
-    def _reply(self, request: ModelRequest, usage: TokenUsage) -> Reply:
+    def answer(self, request: ModelRequest, usage: TokenUsage) -> Reply:
+        """The answer to *request*."""
         tag = blake2b(msgspec.json.encode(request.input), digest_size=6).hexdigest()
         if not request.tools:
             return Reply(Say(f"summary {tag}"), usage=usage)
@@ -171,6 +172,8 @@ class Agent:
     def __init__(self, life: Round, tell: Tell) -> None:
         self._life = life
         self._tell = tell
+        self._client: Model = Served(life.number, tell)
+        self._tools = _tools(tell)
         self._rng = random.Random(life.number)
         self._said = 0
 
@@ -217,8 +220,7 @@ class Agent:
 
     async def _open(self, manager: ThreadManager) -> Session:
         life = self._life
-        client: Model = Served(life.number, self._tell)
-        tools = _tools(self._tell)
+        client, tools = self._client, self._tools
         if life.thread is not None:
             return await Session.resume(
                 manager, life.thread, client, settings=SETTINGS, tools=tools
@@ -299,29 +301,34 @@ class Child:
         self.data = b""
         self.ended = False
 
-    def listen(self, lines: int, timeout: float | None) -> None:
-        """Until so many lines were said, or the time is over."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while not self.ended and self.data.count(b"\n") < lines:
-            left = None if deadline is None else max(deadline - time.monotonic(), 0)
-            if not select.select([self.pipe], [], [], left)[0]:
-                return
-            self._read()
-
     def kill(self) -> list[Json]:
         """End it without a word; what it had said."""
         os.kill(self.pid, signal.SIGKILL)
         os.waitpid(self.pid, 0)
         while not self.ended:
-            self._read()
+            self.read()
         os.close(self.pipe)
         whole = self.data.rpartition(b"\n")[0]
         return [msgspec.json.decode(line) for line in whole.splitlines()]
 
-    def _read(self) -> None:
+    def read(self) -> None:
+        """What it has said meanwhile; waits for something."""
         chunk = os.read(self.pipe, 1 << 16)
         self.data += chunk
         self.ended = not chunk
+
+
+def listen(children: Sequence[Child], lines: int, timeout: float | None) -> None:
+    """Until the first child has said so many lines, or the time is over."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    while not children[0].ended and children[0].data.count(b"\n") < lines:
+        left = None if deadline is None else max(deadline - time.monotonic(), 0)
+        talking = {child.pipe: child for child in children if not child.ended}
+        ready = select.select([*talking], [], [], left)[0]
+        if not ready:
+            return
+        for pipe in ready:
+            talking[pipe].read()
 
 
 def _become(work: Callable[[Tell], Awaitable[None]], pipe: int) -> None:
@@ -345,15 +352,14 @@ def _become(work: Callable[[Tell], Awaitable[None]], pipe: int) -> None:
 
 def play(life: Round) -> Json:
     """One round: what the agent said, and what its rival."""
-    agent = Child(lambda tell: Agent(life, tell).live())
-    rival = None
+    children = [Child(lambda tell: Agent(life, tell).live())]
     if life.rival:
-        other = msgspec.structs.replace(life, number=life.number + 500)
-        rival = Child(lambda tell: Agent(other, tell).rival())
-    agent.listen(life.lines, None if life.lines else life.micros / 1e6)
-    agent.listen(sys.maxsize, None if life.steps else life.micros / 1e6)
-    said = agent.kill()
-    return {"agent": said, "rival": rival.kill() if rival else []}
+        other = msgspec.structs.replace(life, number=life.number + 5_000)
+        children.append(Child(lambda tell: Agent(other, tell).rival()))
+    listen(children, life.lines, None if life.lines else life.micros / 1e6)
+    listen(children, sys.maxsize, None if life.steps else life.micros / 1e6)
+    said = [child.kill() for child in children]
+    return {"agent": said[0], "rival": said[1] if life.rival else []}
 
 
 def main() -> None:

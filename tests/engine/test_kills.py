@@ -5,29 +5,35 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
+import shutil
 import subprocess
 import sys
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from tests.engine.agent_process import WINDOW, Round, unpaired
+from tests.engine.agent_process import Round
+from tests.engine.helpers import USAGE, usage
+from tests.engine.witness import Witness
+from tests.faults.test_full_disk import UNSHARED, may_mount
 
-from threadstore import ThreadQuery, open_store
-from threadstore.engine.loading import load_context
-from threadstore.history.context import ContextFold, request_input
-from threadstore.history.items import DamagedLine, RolloutItem
+from threadstore import LiveThread, NewThread, ThreadManager, open_store
+from threadstore.engine import Session, SessionSettings
 from threadstore.history.turns import build_turns
-from threadstore.history.usage import total_usage
-from threadstore.metadata import HistoryMode, StoredThread, ThreadUsage, TokenUsage
+from threadstore.history.usage import last_usage, total_usage
+from threadstore.metadata import HistoryMode, ThreadUsage, TokenUsage
+from threadstore.stores.memory import MemoryThreadStore
+from threadstore.testing import items
+from threadstore.testing.faults import FaultyStore
 from threadstore.testing.postgres_harness import PostgresHarness
 from threadstore.testing.postgres_server import PostgresServer
+from threadstore.testing.scripted_model import Call, Reply, Say, ScriptedModel
 
 Json = dict[str, Any]
 
@@ -35,7 +41,6 @@ DEEP = 10 if os.environ.get("DEEP") else 1
 PROGRAM = Path(__file__).with_name("agent_process.py")
 LIVES = 9
 """Of one thread; then another begins."""
-_COUNTERS = ("input_tokens", "output_tokens", "reasoning_output_tokens", "total_tokens")
 
 
 class Agents:
@@ -66,167 +71,6 @@ def agents() -> Iterator[Agents]:
     assert program.returncode == 0
 
 
-class Witness:
-    """Knows what was said about one thread, and looks whether it is true."""
-
-    def __init__(self, url: str, mode: HistoryMode) -> None:
-        self.url = url
-        self.mode = mode
-        self.thread: str | None = None
-        self.told: Counter[bytes] = Counter()
-        self.redos = 0
-        self.kills = 0
-        self.used = TokenUsage()
-        self.ran: Counter[str] = Counter()
-        self.names: list[str] = []
-
-    async def check(self, said: Sequence[Json]) -> None:
-        """Look at the thread from outside after a round in which *said* was said."""
-        problems = [line["problem"] for line in said if "problem" in line]
-        assert not problems, "\n".join(problems)
-        told = [line["event"] for line in said if "event" in line]
-        self.told.update(map(_key, told))
-        self.redos += sum("redo" in line for line in said)
-        self.ran.update(line["ran"] for line in said if "ran" in line)
-        assert not [call for call, count in self.ran.items() if count > 1], "a tool ran twice"
-        self.thread = next((line["thread"] for line in said if "thread" in line), self.thread)
-        if self.thread is None or not self.told:
-            self.thread = None if not self.told else self.thread
-            return
-        async with open_store(self.url) as store:
-            stored = await store.read_thread(self.thread)
-            history = await store.load_history(self.thread)
-            listed = await store.list_threads(ThreadQuery(limit=1000))
-            context = (await load_context(store, self.thread)).fold
-        assert self.thread in {thread.id for thread in listed.items}
-        self._check_damage(history.damage)
-        self._check_lines(history.items)
-        self._check_turns(history.items, told)
-        self._check_totals(history.items)
-        self._check_context(history.items, context)
-        self._check_usage(stored, said, told)
-        self._check_name(stored, said)
-
-    def _check_damage(self, damage: Sequence[DamagedLine]) -> None:
-        """A kill may tear the line that was being written, which nobody was told of."""
-        assert len(damage) <= self.kills
-
-    def _check_lines(self, items: Sequence[RolloutItem]) -> None:
-        """What was told is there, and nothing twice but what was brought back."""
-        there = Counter(_key(item.payload) for item in items if item.type == "event_msg")
-        assert not self.told - there, f"lost: {self.told - there}"
-        once = [item.payload for item in items if _is_unique(item)]
-        found = Counter(map(_key, once))
-        twice = {line for line, count in found.items() if count > 1 + self.redos}
-        assert not twice
-        calls = Counter((item.kind, item.payload["call_id"]) for item in items if _has_call(item))
-        assert max(calls.values(), default=0) <= 1 + self.redos
-
-    def _check_turns(self, items: Sequence[RolloutItem], told: Sequence[Json]) -> None:
-        """A turn has ended as its end says, or it is interrupted."""
-        ends = {
-            item.payload["turn_id"]: _status(item.payload)
-            for item in items
-            if item.kind in ("task_complete", "turn_aborted")
-        }
-        turns = build_turns(items)
-        for turn in turns:
-            assert turn.status == ends.get(turn.id, "interrupted"), turn.id
-            if any("fail" in text for text in map(_user_words, turn.items)):
-                assert turn.status != "completed"
-        for event in told:
-            if event["type"] in ("task_complete", "turn_aborted"):
-                assert ends[event["turn_id"]] == _status(event)
-        reverted = any(item.kind == "thread_rolled_back" for item in items)
-        started = [item.payload["turn_id"] for item in items if item.kind == "task_started"]
-        assert reverted or [turn.id for turn in turns] == started
-
-    def _check_totals(self, items: Sequence[RolloutItem]) -> None:
-        """What the events report never goes back but when the context overflows."""
-        before = TokenUsage()
-        for item in items:
-            total = total_usage(item.payload) if item.kind == "token_count" else None
-            if total is None:
-                continue
-            overflow = TokenUsage(total_tokens=int(WINDOW * 0.95))
-            assert total == overflow or not _less(total, before), (before, total)
-            before = total
-
-    def _check_context(self, items: Sequence[RolloutItem], context: ContextFold) -> None:
-        """Whoever goes on sends the same as one who has read it all, and no call stands alone."""
-        whole = ContextFold()
-        for item in items:
-            whole.feed(item)
-        request = request_input(context.items)
-        assert request == request_input(whole.items)
-        assert unpaired(request) is None
-
-    def _check_usage(
-        self, stored: StoredThread, said: Sequence[Json], told: Sequence[Json]
-    ) -> None:
-        """What was acknowledged is counted, and nothing that nobody served."""
-        served = {
-            line["served"]: msgspec.convert(line["usage"], TokenUsage)
-            for line in said
-            if "served" in line
-        }
-        infos = [event["info"] or {} for event in told if event["type"] == "token_count"]
-        numbers = {info["last_token_usage"]["reasoning_output_tokens"] for info in infos if info}
-        now = (stored.usage or ThreadUsage()).own_total
-        least = _sum([self.used, *(served[number] for number in numbers & served.keys())])
-        most = _sum([self.used, *served.values()])
-        assert not _less(now, least), f"forgotten: {least} -> {now}"
-        assert not _less(most, now), f"counted twice: {now} of {most}"
-        assert not (stored.usage or ThreadUsage()).inherited
-        self.used = now
-
-    def _check_name(self, stored: StoredThread, said: Sequence[Json]) -> None:
-        """The last name that was acknowledged stands, or one that was being written."""
-        for line in said:
-            if "named" in line:
-                self.names = [line["named"]]
-            elif "naming" in line:
-                self.names.append(line["naming"])
-        assert not self.names or stored.name in self.names
-
-
-def _key(payload: Any) -> bytes:
-    return msgspec.json.encode(payload, order="sorted")
-
-
-def _is_unique(item: RolloutItem) -> bool:
-    return item.kind in ("task_started", "user_message", "agent_message", "item_completed")
-
-
-def _has_call(item: RolloutItem) -> bool:
-    return item.kind in ("function_call", "function_call_output")
-
-
-def _status(end: Json) -> str:
-    if end["type"] == "turn_aborted":
-        return "interrupted"
-    return "failed" if end.get("error") else "completed"
-
-
-def _user_words(item: RolloutItem) -> str:
-    if item.type != "response_item" or item.payload.get("role") != "user":
-        return ""
-    text: str = item.payload["content"][0]["text"]
-    return text if text.startswith("life ") else ""
-
-
-def _less(one: TokenUsage, other: TokenUsage) -> bool:
-    """Whether any counter of *one* is below that of *other*."""
-    return any(getattr(one, name) < getattr(other, name) for name in _COUNTERS)
-
-
-def _sum(usages: Sequence[TokenUsage]) -> TokenUsage:
-    total = TokenUsage()
-    for usage in usages:
-        total += usage
-    return total
-
-
 def _life(rng: random.Random, witness: Witness, number: int, *, rival: bool = False) -> Round:
     """A life that ends after some lines and a moment, at its very beginning, or by itself."""
     kind = rng.random()
@@ -242,17 +86,24 @@ def _life(rng: random.Random, witness: Witness, number: int, *, rival: bool = Fa
     )
 
 
-async def _kill_often(url: str, mode: HistoryMode, kills: int, seed: int, **more: Any) -> int:
-    """How many lines were told in all."""
+async def _kill_often(
+    url: str,
+    mode: HistoryMode,
+    kills: int,
+    *,
+    seed: int,
+    rival: bool = False,
+    crash: Callable[[], None] = lambda: None,
+) -> int:
+    """How many lines were told in all. *crash* follows each kill."""
     rng = random.Random(seed)
     told = killed = number = 0
-    crash = more.pop("crash", lambda: None)
     with agents() as program:
         while killed < kills:
             witness = Witness(url, mode)
             for _ in range(LIVES):
                 number += 1
-                said = program.play(_life(rng, witness, number, **more))
+                said = program.play(_life(rng, witness, number, rival=rival))
                 crash()
                 ended = any("ended" in line for line in said["agent"])
                 killed += not ended
@@ -282,3 +133,123 @@ async def test_a_killed_agent_on_postgresql(
     url = harness.config.dsn
     assert await _kill_often(url, mode, 6 * DEEP, seed=2, crash=harness.crash) > 50
     harness.close()
+
+
+# Responses that were counted and never told of
+
+
+@pytest.mark.parametrize("written", [True, False], ids=["metadata written", "metadata lost"])
+@pytest.mark.parametrize("then", ["turn", "revert"])
+async def test_a_response_recorded_and_never_told_counts_once(written: bool, then: str) -> None:
+    """The killed program had kept its record, and perhaps what that implies."""
+    model = ScriptedModel([Reply(Say("fine"), usage=USAGE)])
+    async with MemoryThreadStore() as inner:
+        store = FaultyStore(inner)
+        live = await LiveThread.create(store, NewThread(cwd="", history_mode="paginated"))
+        turn = [items.turn_context(model="m-1"), *items.turn("t1", "hello")]
+        await live.append_items([*turn, items.token_count(USAGE)])
+        if not written:
+            store.fail("update_thread_metadata")
+        await live.append_items([items.token_usage_record(live.id, USAGE, total=usage(2))])
+        if not written:
+            store.heal("update_thread_metadata")
+        await inner.discard_thread(live.id)
+        async with (
+            ThreadManager(store) as manager,
+            await Session.resume(manager, live.id, model) as session,
+        ):
+            if then == "revert":
+                await session.revert(turns=1)
+            await (await session.start_turn("go on")).result()
+        stored = await store.read_thread(live.id)
+        history = await store.load_history(live.id)
+    assert stored.model is not None
+    assert stored.usage == ThreadUsage(own={stored.model: usage(3)})
+    assert stored.token_usage == usage(3)
+    told = [item.payload for item in history.items if item.kind == "token_count"]
+    assert (total_usage(told[-1]), last_usage(told[-1])) == (usage(3), USAGE)
+
+
+# Logs that lost their end
+
+
+async def _finished(home: Path, mode: HistoryMode) -> str:
+    """A thread with calls, an interruption and a compaction; the id."""
+    answers = [Reply(Call("none", {}, f"c{n}"), Say(f"calls {n}")) for n in range(3)]
+    summary, fine = Reply(Say("in short")), [Reply(Say(f"fine {n}")) for n in range(3)]
+    model = ScriptedModel([*answers, fine[0], fine[1], summary, fine[2]])
+    settings = SessionSettings(model="m-1")
+    async with open_store(f"local:{home}") as store, ThreadManager(store) as manager:
+        new = NewThread(cwd="", history_mode=mode)
+        async with await Session.start(manager, new, model, settings=settings) as session:
+            for text in ("one", "two"):
+                await (await session.start_turn(text)).result()
+            await (await session.compact()).result()
+            await (await session.start_turn("three")).result()
+            return session.id
+
+
+@pytest.mark.parametrize("mode", ["legacy", "paginated"])
+async def test_a_log_that_lost_its_end_goes_on(tmp_path: Path, mode: HistoryMode) -> None:
+    """As after a power cut: anything at the end may be gone, in the middle of a line as well."""
+    thread_id = await _finished(tmp_path / "whole", mode)
+    (whole,) = (tmp_path / "whole" / "sessions").rglob("*.jsonl")
+    log = whole.read_bytes()
+    header = log.index(b"\n") + 1
+    rng = random.Random(mode)
+    for number in range(8 * DEEP):
+        home = tmp_path / str(number)
+        shutil.copytree(tmp_path / "whole", home)
+        cut = rng.randrange(header, len(log))
+        (home / whole.relative_to(tmp_path / "whole")).write_bytes(log[:cut])
+        await _goes_on(home, thread_id, log[:cut])
+
+
+async def _goes_on(home: Path, thread_id: str, left: bytes) -> None:
+    model = ScriptedModel([Reply(Say("fine"), usage=USAGE)])
+    async with open_store(f"local:{home}") as store, ThreadManager(store) as manager:
+        before = await store.load_history(thread_id)
+        assert len(before.damage) <= 1
+        turns = build_turns(before.items)
+        assert [turn.status for turn in turns].count("completed") == left.count(b"task_complete")
+        async with await Session.resume(manager, thread_id, model) as session:
+            known = session.usage.own_total
+            result = await (await session.start_turn("go on")).result()
+            assert session.usage.own_total == known + USAGE
+        assert result.status == "completed"
+        after = build_turns((await store.load_history(thread_id)).items)
+        assert [turn.status for turn in after] == [*(turn.status for turn in turns), "completed"]
+        damage = (await store.load_history(thread_id)).damage
+        assert [line.raw for line in damage] == [line.raw for line in before.damage]
+    assert known.total_tokens >= _total(left)
+
+
+def _total(log: bytes) -> int:
+    """The highest total that the log tells."""
+    lines = [json.loads(line) for line in log.splitlines()[:-1] if b'"token_count"' in line]
+    totals = [total_usage(line["payload"]) or TokenUsage() for line in lines]
+    return max((total.total_tokens for total in totals), default=0)
+
+
+# Disks that are full
+
+
+@pytest.mark.parametrize("kind", ["tmpfs", "limit"])
+@pytest.mark.parametrize("mode", ["legacy", "paginated"])
+def test_a_full_disk_fails_the_turn_and_costs_no_other(
+    tmp_path: Path, kind: str, mode: HistoryMode
+) -> None:
+    if kind == "tmpfs" and not may_mount(tmp_path):
+        kind = "limit"
+    home = tmp_path / "disk" / "home"
+    program = [sys.executable, "-m", "tests.engine.full_disk_agent", str(home), kind, mode]
+    done = subprocess.run(
+        [*(UNSHARED if kind == "tmpfs" else []), *program],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    for moment, statuses in json.loads(done.stdout).items():
+        assert statuses == ["completed", "failed", "completed"], moment
