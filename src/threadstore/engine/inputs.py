@@ -83,7 +83,7 @@ def user_turn(said: Said, turn_id: str) -> UserTurn:
         turn_id=turn_id,
         message="".join(part.text for part in texts),
         images=[part.url for part in parts if isinstance(part, Image)],
-        local_images=[part.path for part in parts if isinstance(part, LocalImage)],
+        local_images=[_utf8(part.path) for part in parts if isinstance(part, LocalImage)],
         text_elements=[element for part in texts for element in part.elements],
         client_id=UNSET if client_id is None else client_id,
     )
@@ -111,7 +111,9 @@ def _part(part: object) -> Part:
         return Text(_utf8(part))
     if isinstance(part, Text) and isinstance(part.text, str):
         return Text(_utf8(part.text), part.elements)
-    if isinstance(part, Image | LocalImage):
+    if isinstance(part, Image) and isinstance(part.url, str):
+        return Image(_utf8(part.url))
+    if isinstance(part, LocalImage) and isinstance(part.path, str):
         return part
     raise InvalidRequest(
         f"no part of an input: {type(part).__name__}", hint="use str, Text, Image or LocalImage"
@@ -133,7 +135,7 @@ def _model_parts(part: Part, numbers: Any) -> list[Json]:
             data = base64.b64encode(file.read()).decode()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        return [_text(f"The local image at `{part.path}` could not be read: {reason}")]
+        return [_text(f"The local image at `{_utf8(part.path)}` could not be read: {reason}")]
     kind = mimetypes.guess_type(part.path)[0] or "image/png"
     opening = f"<image name=[Image #{next(numbers)}]>"
     return [_text(opening), _image(f"data:{kind};base64,{data}"), _text("</image>")]
@@ -152,4 +154,4 @@ def _item_part(part: Part) -> Json:
         return {"type": "text", "text": part.text, "text_elements": list(part.elements)}
     if isinstance(part, Image):
         return {"type": "image", "image_url": part.url}
-    return {"type": "local_image", "path": part.path}
+    return {"type": "local_image", "path": _utf8(part.path)}
