@@ -90,7 +90,9 @@ class SessionState:
         if limit is None:
             return False
         used = self.tokens.context_tokens
-        return used >= limit or used + estimated_tokens(self._news()) >= limit
+        if self.tokens.overflown or used >= limit:
+            return True
+        return used + estimated_tokens(self._news()) >= limit
 
     def _news(self) -> list[Json]:
         """What came into the context after the last response."""
