@@ -146,7 +146,8 @@ class TurnRun:
         self._given = None
         context = state.turn_context(self.turn.id)
         await state.journal.record(*opening, context, *self._said(user))
-        await state.journal.handle.persist()
+        with suppress(StoreUnavailable):  # it is written; the flush at the end says it again
+            await state.journal.handle.persist()
 
     def _said(self, user: UserTurn) -> list[Entry]:
         started = self._state.started(self.turn.id, user.item)
