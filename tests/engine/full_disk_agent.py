@@ -26,7 +26,7 @@ from threadstore.testing.scripted_model import Call, Reply, Say
 
 Json = dict[str, Any]
 
-LONG = "long " * 4_000
+LONG = "long " * 1_000
 """More than the last block of a file has room for."""
 MOMENTS = ("before the turn", "in the answer", "in a tool")
 
