@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from threadstore.jsonrpc import ConnectionClosed
 
 if TYPE_CHECKING:
+    from threadstore.appserver.access import Allowance
     from threadstore.appserver.params import InitializeParams
     from threadstore.jsonrpc import Connection
 
@@ -21,8 +22,9 @@ Json = dict[str, Any]
 class Peer:
     """One client. What it is told waits in a queue of its own: a slow one holds nobody up."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, allowance: Allowance) -> None:
         self.connection = connection
+        self.allowance = allowance
         self.client = ""
         self.version = ""
         self.is_initialized = False

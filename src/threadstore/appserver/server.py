@@ -9,6 +9,7 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
+from threadstore.appserver.access import Access, Allowance
 from threadstore.appserver.errors import invalid_params, rpc_error, unknown_method
 from threadstore.appserver.handlers import changing, opening, reading, surroundings, turns
 from threadstore.appserver.loaded import LoadedThread, opened
@@ -16,7 +17,13 @@ from threadstore.appserver.peers import Peer
 from threadstore.engine import OpenAIModel, Session, SessionSettings
 from threadstore.errors import ThreadNotFound, ThreadStoreError
 from threadstore.ids import try_thread_id
-from threadstore.jsonrpc import Call, Dispatcher, InvalidRequest
+from threadstore.jsonrpc import (
+    Call,
+    Dispatcher,
+    InvalidRequest,
+    Overloaded,
+    RequestCancelled,
+)
 from threadstore.protocol.codex_thread import protocol_thread
 
 if TYPE_CHECKING:
@@ -49,17 +56,21 @@ class AppServer:
         *,
         models: Callable[[Provider], Model] | None = None,
         tools: Iterable[Tool | Callable[..., Any]] = (),
+        access: Access | None = None,
     ) -> None:
-        """*models* makes the client of a provider; *tools* are offered in every thread."""
+        """*models* makes the client of a provider; *tools* are offered in every thread; *access*
+        says what clients may do, by default what the user who runs the server may."""
         self.manager = manager
         self.config = config
         self.tools = tuple(tools)
+        self.access = access or Access()
         self.loaded: dict[str, LoadedThread] = {}
         self.peers: dict[Connection, Peer] = {}
         self._models = models or _openai_model
         self._clients: dict[str, Model] = {}
         self._opening: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._closing: set[asyncio.Task[None]] = set()
+        self._is_stopping = False
         self.dispatcher = Dispatcher(
             guard=self._guard, unknown=unknown_method, invalid=invalid_params
         )
@@ -94,7 +105,7 @@ class AppServer:
     @asynccontextmanager
     async def session(self, connection: Connection) -> AsyncIterator[Peer]:
         """Around a connection: whoever goes leaves all threads."""
-        peer = self.peers[connection] = Peer(connection)
+        peer = self.peers[connection] = Peer(connection, Allowance(self.access.requests_per_second))
         try:
             yield peer
         finally:
@@ -173,14 +184,16 @@ class AppServer:
     def shown(self, stored: StoredThread, turns: Sequence[StoredTurn] = ()) -> Json:
         """A thread as the protocol writes it, with what is known of it while it is loaded."""
         thread = self.loaded.get(stored.id)
-        return protocol_thread(
-            stored, turns=turns, **({} if thread is None else opened(thread, stored))
-        )
+        if thread is None:
+            return protocol_thread(stored, turns=turns)
+        shown = protocol_thread(stored, turns=turns, **opened(thread, stored))
+        shown["model"] = shown["model"] or thread.session.settings.model
+        return shown
 
     async def close(self) -> None:
-        """Interrupt what runs, and let go of every thread."""
-        for thread_id in list(self.loaded):
-            await self.unload(thread_id)
+        """Interrupt what runs, and let go of every thread; nothing more is begun."""
+        self._is_stopping = True
+        await asyncio.gather(*[self.unload(thread_id) for thread_id in self.loaded])
         if self._closing:
             await asyncio.wait(self._closing)
         for client in self._clients.values():
@@ -201,6 +214,10 @@ class AppServer:
 
     def _guard(self, call: Call) -> None:
         peer = self.peer(call)
+        if self._is_stopping:
+            raise RequestCancelled("the server stops")
+        if not peer.allowance.take():
+            raise Overloaded
         if call.method == "initialize":
             if peer.is_initialized:
                 raise InvalidRequest("Already initialized")

@@ -3,61 +3,70 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from contextlib import AsyncExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
+from threadstore.appserver.access import is_loopback
 from threadstore.errors import InvalidRequest, StoreUnavailable
-from threadstore.jsonrpc import Server
+from threadstore.jsonrpc import Limits, Server
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Iterator
+    from types import FrameType
 
+    from threadstore.appserver.access import Access
     from threadstore.appserver.server import AppServer
     from threadstore.jsonrpc import Listener, Transport
-    from threadstore.jsonrpc.transports.websocket import Authorize
 
-__all__ = ["LOOPBACK", "serve"]
+__all__ = ["serve"]
 
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
-
-GRACE = 5.0
-"""Seconds that running requests have to finish when the server stops."""
+GRACE: Final = 2.0
+"""Seconds that turns, running requests and slow readers each have when the server stops."""
+LISTEN_HINT: Final = "use stdio://, unix://PATH or ws://HOST:PORT"
 
 
 async def serve(
-    app: AppServer,
-    listen: str,
-    *,
-    authorize: Authorize | None = None,
-    origins: Collection[str] = (),
-    ready: Callable[[str], None] = lambda _url: None,
+    app: AppServer, listen: str, *, ready: Callable[[str], None] = lambda _url: None
 ) -> None:
     """Serve clients at *listen* until they are gone (stdio) or the process is told to stop.
 
-    *listen* is ``stdio://``, ``unix://PATH`` or ``ws://HOST:PORT`` (port 0: any). SIGTERM and
-    SIGINT stop it gracefully: running turns are interrupted and everything is flushed. *ready* is
-    told the URL as soon as clients can connect. Raises :class:`InvalidRequest` for another URL, and
-    for an address that others can reach if nobody has to say who they are.
+    *listen* is ``stdio://``, ``unix://PATH`` or ``ws://HOST:PORT`` (port 0: any); ``app.access``
+    says who may connect. *ready* is told the URL as soon as clients can.
+
+    The first SIGTERM or SIGINT stops it gracefully: running turns are interrupted, everything is
+    flushed, and clients are told. The second ends the process at once. Raises
+    :class:`InvalidRequest` for another URL and for an address that others can reach if nobody has
+    to say who they are, and :class:`StoreUnavailable` for one that cannot be listened on.
     """
-    server = Server(app.dispatcher, session=app.session)
+    server = Server(app.dispatcher, session=app.session, limits=Limits(grace_seconds=GRACE))
     with _stop_signals() as stopped:
-        async with AsyncExitStack() as closing:
-            closing.push_async_callback(app.close)
-            closing.push_async_callback(server.stop, grace=GRACE)
+        async with AsyncExitStack() as ending:
+            ending.push_async_callback(_stop, app, server)
             work: list[asyncio.Task[Any]] = [asyncio.create_task(stopped.wait())]
+            ending.callback(work[0].cancel)
             if listen == "stdio://":
                 work.append(asyncio.create_task(server.serve(_stdio())))
                 ready(listen)
             else:
-                listener, url = await _listener(server.serve, listen, authorize, origins)
+                listener, url = await _listener(server.serve, listen, app.access)
                 server.add(listener)
                 ready(url)
             await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
-            work[0].cancel()
-            await server.stop(grace=GRACE)
-            await asyncio.gather(*work[1:])
+        await asyncio.gather(*work[1:])
+
+
+async def _stop(app: AppServer, server: Server) -> None:
+    """Let go of the threads while clients still hear of it, then of the clients.
+
+    A client that does not read may hold up the end of its turns: it is cut off first then.
+    """
+    closing = asyncio.create_task(app.close())
+    await asyncio.wait((closing,), timeout=GRACE)
+    await server.stop(grace=GRACE)
+    await closing
 
 
 def _stdio() -> Transport:
@@ -67,10 +76,7 @@ def _stdio() -> Transport:
 
 
 async def _listener(
-    accept: Callable[[Transport], Any],
-    listen: str,
-    authorize: Authorize | None,
-    origins: Collection[str],
+    accept: Callable[[Transport], Any], listen: str, access: Access
 ) -> tuple[Listener, str]:
     parts = urlsplit(listen)
     try:
@@ -81,13 +87,17 @@ async def _listener(
         if parts.scheme == "ws" and parts.hostname and parts.port is not None:
             from threadstore.jsonrpc.transports.websocket import websocket_listener
 
-            if authorize is None and parts.hostname not in LOOPBACK:
+            if access.authorize is None and not is_loopback(parts.hostname):
                 raise InvalidRequest(
                     f"{parts.hostname} can be reached by others, who would read every thread",
                     hint="say who may connect: --ws-auth capability-token --ws-token-file PATH",
                 )
             found = await websocket_listener(
-                accept, parts.hostname, parts.port, authorize=authorize, origins=origins
+                accept,
+                parts.hostname,
+                parts.port,
+                authorize=access.authorize,
+                origins=access.origins,
             )
             host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
             return found, f"ws://{host}:{found.port}"
@@ -95,20 +105,29 @@ async def _listener(
         raise StoreUnavailable(f"cannot listen at {listen}: {error.strerror or error}") from error
     except ValueError as error:  # a port that is no port
         raise InvalidRequest(f"cannot listen at {listen}: {error}") from error
-    raise InvalidRequest(
-        f"cannot listen at {listen}", hint="use stdio://, unix://PATH or ws://HOST:PORT"
-    )
+    raise InvalidRequest(f"cannot listen at {listen}", hint=LISTEN_HINT)
 
 
 @contextmanager
 def _stop_signals() -> Iterator[asyncio.Event]:
-    """An event that SIGTERM and SIGINT set."""
+    """An event that the first SIGTERM or SIGINT sets.
+
+    Not handlers of the loop: the second signal must work while a tool keeps the loop busy.
+    """
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
+    heard: list[int] = []
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        if heard:
+            os._exit(128 + number)
+        heard.append(number)
+        loop.call_soon_threadsafe(stopped.set)
+
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield stopped
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -21,7 +21,7 @@ from threadstore.appserver.params import (
 )
 from threadstore.appserver.views import turns_of
 from threadstore.appserver.wording import stored_sandbox
-from threadstore.errors import InvalidRequest
+from threadstore.errors import InvalidRequest, ThreadNotFound
 from threadstore.metadata import GitInfoPatch, ThreadMetadataPatch
 
 if TYPE_CHECKING:
@@ -72,7 +72,10 @@ async def update_metadata(server: AppServer, _call: Call, params: MetadataUpdate
     thread_id = server.thread_id(params.thread_id)
     git = params.git_info
     if git is None:
-        raise InvalidRequest("nothing to update", hint="gitInfo is what can be changed here")
+        raise InvalidRequest(
+            "thread metadata update must include at least one field",
+            hint="gitInfo is what can be changed here",
+        )
     stored = await server.manager.update_thread_metadata(
         thread_id, ThreadMetadataPatch(git=_git_patch(git)), include_archived=True
     )
@@ -127,6 +130,11 @@ def apply_settings(session: Session, params: SettingsUpdateParams | TurnStartPar
 async def archive(server: AppServer, call: Call, params: ArchiveParams) -> None:
     """Archive a thread and those it spawned; loaded ones are closed first."""
     thread_id = server.thread_id(params.thread_id)
+    loaded = server.loaded.get(thread_id)
+    if loaded is not None:
+        if loaded.ephemeral:
+            raise ThreadNotFound(thread_id)
+        await loaded.session.inject([])  # one that was never used would be gone when it closes
     await server.unload(thread_id)
     archived = await server.manager.archive(thread_id)
     await _close(server, archived)
@@ -148,8 +156,14 @@ async def unarchive(server: AppServer, call: Call, params: ThreadParams) -> None
 async def delete(server: AppServer, call: Call, params: ThreadParams) -> None:
     """Delete a thread and those it spawned, for good."""
     thread_id = server.thread_id(params.thread_id)
+    was_loaded = thread_id in server.loaded
     await server.unload(thread_id)
-    deleted = await server.manager.delete(thread_id)
+    try:
+        deleted = await server.manager.delete(thread_id)
+    except ThreadNotFound:
+        if not was_loaded:
+            raise
+        deleted = (thread_id,)  # it was never stored, and is gone now that it is closed
     await _close(server, deleted)
     await call.reply({})
     for each in deleted:

@@ -154,10 +154,8 @@ async def _opened(
     settings = thread.session.settings
     stored = await thread.session.read()
     cwd = settings.cwd or stored.cwd
-    shown = server.shown(stored, turns)
-    shown["model"] = shown["model"] or settings.model
     return {
-        "thread": shown,
+        "thread": server.shown(stored, turns),
         "model": settings.model,
         "modelProvider": stored.model_provider,
         "serviceTier": None,

@@ -11,6 +11,7 @@ from threadstore.appserver.wording import user_input
 
 if TYPE_CHECKING:
     from threadstore.appserver.server import AppServer
+    from threadstore.engine import Image, LocalImage, Text
     from threadstore.jsonrpc import Call
 
 __all__ = ["register"]
@@ -31,7 +32,7 @@ async def start(server: AppServer, _call: Call, params: TurnStartParams) -> Json
     A turn that takes none, because it compacts or is about to end, is waited for.
     """
     session = server.require(params.thread_id).session
-    given = user_input(params.input)
+    given = _said(server, params.input)
     client_id = params.client_user_message_id
     while (running := session.turn) is not None:
         if session.takes_input:
@@ -48,7 +49,7 @@ async def steer(server: AppServer, _call: Call, params: SteerParams) -> Json:
     """More input for the turn that runs."""
     session = server.require(params.thread_id).session
     turn_id = await session.steer(
-        user_input(params.input),
+        _said(server, params.input),
         expected_turn=params.expected_turn_id,
         client_id=params.client_user_message_id,
     )
@@ -65,3 +66,9 @@ async def interrupt(server: AppServer, call: Call, params: InterruptParams) -> N
         await call.reply({})
 
     await thread.interrupt(params.turn_id, answer)
+
+
+def _said(server: AppServer, parts: list[Json]) -> list[Text | Image | LocalImage]:
+    given = user_input(parts)
+    server.access.check_images(given)
+    return given
