@@ -36,6 +36,7 @@ class Desk:
         method("unsendable", self.unsendable, object)
         method("replyFirst", self.reply_first, object)
         method("question", self.question, object)
+        method("lateQuestion", self.late_question, object)
         method("flood", self.flood, object)
         method("large", self.large, int)
         self.dispatcher.notification("hear", self.hear, Word)
@@ -73,6 +74,11 @@ class Desk:
     async def question(self, call: Call, params: object) -> object:
         answer: Any = await call.connection.request("client/ask", {"q": 1}, result=list[int])
         return {"answer": answer}
+
+    async def late_question(self, call: Call, params: object) -> object:
+        self.started.append("late")
+        await self.gate.wait()
+        return await self.question(call, params)
 
     async def flood(self, call: Call, params: object) -> object:
         try:

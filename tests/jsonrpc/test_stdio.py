@@ -60,6 +60,36 @@ async def test_requests_are_answered_after_the_end_of_the_input(tmp_path: Path, 
     assert _answers(tmp_path / "out") == [{"id": 1, "result": "w"}]
 
 
+async def test_nothing_is_asked_after_the_end_of_the_input(tmp_path: Path, desk: Desk) -> None:
+    (tmp_path / "in").write_bytes(b'{"id":1,"method":"lateQuestion"}')
+    with (tmp_path / "in").open("rb") as source, (tmp_path / "out").open("wb") as target:
+        serving = asyncio.create_task(_serve(desk, source.fileno(), target.fileno(), 60))
+        await until(lambda: desk.started == ["late"])
+        await asyncio.wait([serving], timeout=0.05)
+        desk.gate.set()
+        await serving
+    assert _answers(tmp_path / "out") == [
+        {"id": 1, "error": {"code": -32800, "message": "Request cancelled"}}
+    ]
+
+
+async def test_a_stop_does_not_wait_as_long_as_the_end_of_the_input_does(
+    tmp_path: Path, desk: Desk
+) -> None:
+    """The official SDK closes the input, and sends SIGTERM at once and SIGKILL after 2 s."""
+    (tmp_path / "in").write_bytes(b'{"id":1,"method":"wait","params":{"word":"w"}}\n')
+    server = Server(desk.dispatcher, limits=Limits(grace_seconds=60))
+    with (tmp_path / "in").open("rb") as source, (tmp_path / "out").open("wb") as target:
+        transport = StdioTransport(source.fileno(), target.fileno())
+        serving = asyncio.create_task(server.serve(transport))
+        await until(lambda: desk.started == ["w"])
+        async with asyncio.timeout(2):
+            await server.stop(grace=0.1)
+        await serving
+    problem = {"code": -32800, "message": "Request cancelled"}
+    assert _answers(tmp_path / "out") == [{"id": 1, "error": problem}]
+
+
 @pytest.mark.parametrize("blocking", [True, False])
 async def test_a_descriptor_stays_as_it_is(desk: Desk, blocking: bool) -> None:
     (source, client_out), (client_in, target) = os.pipe(), os.pipe()

@@ -36,7 +36,7 @@ R = TypeVar("R")
 
 _log: Final = logging.getLogger("threadstore.jsonrpc")
 _FLUSH_SECONDS: Final = 1.0
-"""At least this long for what is queued to leave, also if nothing that runs is waited for."""
+"""For what is queued to leave, after the time for what runs."""
 
 
 class Connection:
@@ -64,6 +64,9 @@ class Connection:
         self._ids = itertools.count()
         self._locks: WeakValueDictionary[Hashable, asyncio.Lock] = WeakValueDictionary()
         self._reader: asyncio.Task[None] | None = None
+        self._writer: asyncio.Task[Close] | None = None
+        self._timers: list[asyncio.TimerHandle] = []
+        self._hears = True
         self._closing: Close | None = None
         self._grace = limits.grace_seconds
 
@@ -93,6 +96,8 @@ class Connection:
         :class:`ConnectionClosed` if none can come any more. An answer to a caller that was
         cancelled is dropped.
         """
+        if not self._hears:
+            raise ConnectionClosed("no answer can come any more")
         request_id = next(self._ids)
         message = encode(Request(method, request_id, params))
         self._asked[request_id] = asyncio.get_running_loop().create_future()
@@ -113,38 +118,50 @@ class Connection:
         return self._locks.setdefault(key, asyncio.Lock())
 
     def close(self, reason: Close = Close.DONE, *, grace: float = 0.0) -> None:
-        """Read no more; :meth:`run` ends after at most *grace* seconds for what runs."""
+        """Read no more; stop after *grace* seconds what still runs, and let :meth:`run` end."""
         if self._closing is None:
             self._closing, self._grace = reason, grace
+            loop = asyncio.get_running_loop()
+            self._timers = [
+                loop.call_later(grace, self._calls.stop),
+                loop.call_later(grace + _FLUSH_SECONDS, self._give_up),
+            ]
             if self._reader is not None:
                 self._reader.cancel()
+
+    def _give_up(self) -> None:
+        if self._writer is not None:
+            self._writer.cancel()
 
     async def run(self) -> None:
         """Serve until the peer ends it, is gone or is too slow, or until :meth:`close`."""
         reader = self._reader = asyncio.create_task(self._read())
-        writer = asyncio.create_task(self._outbox.run(self._transport))
+        writer = self._writer = asyncio.create_task(self._outbox.run(self._transport))
         if self._closing is not None:
             reader.cancel()
         reason = Close.DONE
         try:
             await asyncio.wait([reader, writer], return_when=asyncio.FIRST_COMPLETED)
             reader.cancel()
+            await asyncio.wait([reader])
             self._forget_questions()
             heard = self._transport.is_open and not writer.done()
             await self._calls.settle(self._grace if heard else 0.0)
             self._outbox.finish()
-            flush = None if self._closing is None else max(self._grace, _FLUSH_SECONDS)
-            await asyncio.wait([writer], timeout=flush)
-            reason = self._closing or (writer.result() if writer.done() else Close.DONE)
+            await asyncio.wait([writer])
+            reason = self._closing or writer.result()
         finally:
             reader.cancel()
             writer.cancel()
             self._calls.stop()
+            for timer in self._timers:
+                timer.cancel()
             await self._transport.close(reason)
-        if not reader.cancelled():
+        if reader.done() and not reader.cancelled():
             reader.result()
 
     def _forget_questions(self) -> None:
+        self._hears = False
         for future in self._asked.values():
             if not future.done():
                 future.set_result(ConnectionClosed("no answer can come any more"))
