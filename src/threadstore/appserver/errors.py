@@ -15,6 +15,7 @@ __all__ = ["invalid_params", "rpc_error", "unknown_method"]
 
 INVALID_REQUEST = -32600
 METHOD_NOT_FOUND = -32601
+INVALID_PARAMS = -32602
 INTERNAL_ERROR = -32603
 
 

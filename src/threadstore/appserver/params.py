@@ -184,6 +184,8 @@ class ThreadListParams(_Params, kw_only=True):
     section_id: str | None = None
     project_id: str | None = None
     attached_to_thread_id: str | None = None
+    excluded_thread_ids: list[str] | None = None
+    originators: list[str] | None = None
 
 
 class LoadedListParams(_Params, kw_only=True):
@@ -215,6 +217,7 @@ class SearchParams(_Params, kw_only=True):
     cursor: str | None = None
     limit: int | None = None
     archived: bool | None = None
+    sort_key: str | None = None
     sort_direction: Direction | None = None
     source_kinds: list[str] | None = None
 

@@ -11,7 +11,14 @@ import msgspec
 
 from threadstore.appserver.access import Access, Allowance
 from threadstore.appserver.errors import invalid_params, rpc_error, unknown_method
-from threadstore.appserver.handlers import changing, opening, reading, surroundings, turns
+from threadstore.appserver.handlers import (
+    changing,
+    opening,
+    reading,
+    searching,
+    surroundings,
+    turns,
+)
 from threadstore.appserver.loaded import LoadedThread, opened
 from threadstore.appserver.peers import Peer
 from threadstore.engine import OpenAIModel, Session, SessionSettings
@@ -74,7 +81,7 @@ class AppServer:
         self.dispatcher = Dispatcher(
             guard=self._guard, unknown=unknown_method, invalid=invalid_params
         )
-        for handlers in (opening, reading, changing, turns, surroundings):
+        for handlers in (opening, reading, searching, changing, turns, surroundings):
             handlers.register(self)
         self.dispatcher.notification("initialized", _nothing, msgspec.Raw)
 

@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from threadstore.appserver.errors import INVALID_PARAMS
 from threadstore.appserver.params import (
     ItemsListParams,
     ItemsReadParams,
     ReadParams,
-    SearchOccurrencesParams,
     SearchParams,
     ThreadListParams,
     TurnsListParams,
 )
 from threadstore.appserver.views import clamped, items_page, turns_of, turns_page
 from threadstore.errors import InvalidRequest
-from threadstore.paging import turn_cursor
-from threadstore.protocol.codex_items import turn_items
+from threadstore.jsonrpc import RpcError
 from threadstore.protocol.codex_thread import protocol_items
 from threadstore.queries import SortKey, ThreadQuery, thread_cursor
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from threadstore.appserver.server import AppServer
     from threadstore.jsonrpc import Call
+    from threadstore.metadata import StoredThread
 
-__all__ = ["register"]
+__all__ = ["MISSING", "register", "thread_query", "with_cursor_of"]
 
 Json = dict[str, Any]
 
-_AROUND: Final = 60
-"""Characters of a snippet on either side of what was found."""
 MISSING = "thread not loaded: {id}"
 INTERACTIVE: Final = ("cli", "vscode", "custom:atlas", "custom:chatgpt")
 """The kinds of source that are listed if none are named (Codex 0.131 to 0.169)."""
@@ -58,10 +59,6 @@ def register(server: AppServer) -> None:
     server.method("thread/turns/list", list_turns, TurnsListParams, missing=MISSING)
     server.method("thread/items/list", list_items, ItemsListParams, missing=MISSING)
     server.method("thread/items/read", read_items, ItemsReadParams, missing=MISSING)
-    server.method("thread/search", search, SearchParams)
-    server.method(
-        "thread/searchOccurrences", search_occurrences, SearchOccurrencesParams, missing=MISSING
-    )
 
 
 async def list_threads(server: AppServer, _call: Call, params: ThreadListParams) -> Json:
@@ -69,17 +66,32 @@ async def list_threads(server: AppServer, _call: Call, params: ThreadListParams)
     unknown = (params.section_id, params.project_id, params.attached_to_thread_id)
     if any(value is not None for value in unknown):  # Codex's own, which no store of ours fills
         return {"data": [], "nextCursor": None, "backwardsCursor": None}
-    query = _query(params)
-    page = await server.manager.list_threads(query)
-    backwards = None
-    if page.items:
-        other_way = msgspec.structs.replace(query, descending=not query.descending, cursor=None)
-        backwards = thread_cursor(other_way, page.items[0])
+    if params.originators:
+        raise RpcError(
+            "originator filtering is not supported by the local app-server", code=INVALID_PARAMS
+        )
+    query = thread_query(params)
+    with with_cursor_of(params):
+        page = await server.manager.list_threads(query)
+    excluded = set(params.excluded_thread_ids or ())
     return {
-        "data": [server.shown(thread) for thread in page.items],
+        "data": [server.shown(thread) for thread in page.items if thread.id not in excluded],
         "nextCursor": page.next_cursor,
-        "backwardsCursor": backwards,
+        "backwardsCursor": _backwards(query, page.items[0]) if page.items else None,
     }
+
+
+def _backwards(query: ThreadQuery, first: StoredThread) -> str:
+    """The cursor of a page in the other direction.
+
+    It begins with *first* again, which may have changed; not where the order is by creation, which
+    never changes (Codex 0.169).
+    """
+    other_way = msgspec.structs.replace(query, descending=not query.descending, cursor=None)
+    if query.sort_key is not SortKey.CREATED:
+        before = "" if other_way.descending is False else "~"
+        first = msgspec.structs.replace(first, id=before)
+    return thread_cursor(other_way, first)
 
 
 async def read(server: AppServer, _call: Call, params: ReadParams) -> Json:
@@ -87,7 +99,7 @@ async def read(server: AppServer, _call: Call, params: ReadParams) -> Json:
     thread_id = server.thread_id(params.thread_id)
     stored = await server.manager.read(thread_id)
     if not params.include_turns:
-        return {"thread": server.shown(stored)}
+        return {"thread": server.shown(stored), "readState": None}
     loaded = server.loaded.get(thread_id)
     if loaded is not None and loaded.ephemeral:
         raise InvalidRequest("ephemeral threads do not support includeTurns")
@@ -98,12 +110,15 @@ async def read(server: AppServer, _call: Call, params: ReadParams) -> Json:
         )
     if stored.preview:
         turns = await turns_of(server, thread_id)
-    return {"thread": server.shown(stored, turns)}
+    return {"thread": server.shown(stored, turns), "readState": None}
 
 
 async def list_turns(server: AppServer, _call: Call, params: TurnsListParams) -> Json:
     """A page of a thread's turns."""
     thread_id = server.thread_id(params.thread_id)
+    loaded = server.loaded.get(thread_id)
+    if loaded is not None and loaded.ephemeral:
+        raise InvalidRequest("ephemeral threads do not support thread/turns/list")
     return await turns_page(server, thread_id, params, cursor=params.cursor)
 
 
@@ -120,98 +135,35 @@ async def read_items(server: AppServer, _call: Call, params: ItemsReadParams) ->
     return {"data": [entry for entry in entries if entry["item"]["id"] in wanted]}
 
 
-async def search(server: AppServer, _call: Call, params: SearchParams) -> Json:
-    """Threads whose name, title or preview has the text."""
-    query = _query(
-        ThreadListParams(
-            cursor=params.cursor,
-            limit=params.limit,
-            archived=params.archived,
-            sort_key="updated_at",
-            sort_direction=params.sort_direction,
-            source_kinds=params.source_kinds,
-            search_term=params.search_term,
-        )
-    )
-    page = await server.manager.list_threads(query)
-    found = [
-        {"thread": server.shown(thread), "snippet": thread.display_name} for thread in page.items
-    ]
-    return {"data": found, "nextCursor": page.next_cursor, "backwardsCursor": None}
-
-
-async def search_occurrences(
-    server: AppServer, _call: Call, params: SearchOccurrencesParams
-) -> Json:
-    """Where the messages of a thread have the text; letter case does not matter."""
-    thread_id = server.thread_id(params.thread_id)
-    wanted = params.search_term.casefold()
-    if not wanted:
-        raise InvalidRequest("searchTerm must not be empty")
-    found: list[Json] = []
-    for turn in await turns_of(server, thread_id):
-        for item in turn_items(turn):
-            text = _message_text(item)
-            at = text.casefold().find(wanted)
-            if at < 0:
-                continue
-            start = max(at - _AROUND, 0)
-            snippet = text[start : at + len(wanted) + _AROUND]
-            found.append(
-                {
-                    "itemId": item["id"],
-                    "turnId": turn.id,
-                    "snippet": snippet,
-                    "snippetMatchRange": _utf16_range(snippet, at - start, len(wanted)),
-                    "turnCursor": turn_cursor(thread_id, turn.listed_position, descending=True),
-                }
-            )
-    first = int(params.cursor) if params.cursor and params.cursor.isdecimal() else 0
-    limit = clamped(params.limit, 50, 250)
-    rest = first + limit < len(found)
-    return {
-        "data": found[first : first + limit],
-        "nextCursor": str(first + limit) if rest else None,
-    }
-
-
-def _message_text(item: Json) -> str:
-    if item["type"] == "agentMessage":
-        return str(item["text"])
-    if item["type"] != "userMessage":
-        return ""
-    return "".join(part["text"] for part in item["content"] if part["type"] == "text")
-
-
-def _utf16_range(text: str, start: int, length: int) -> Json:
-    """A range of *text* in UTF-16 code units."""
-    before = len(text[:start].encode("utf-16-le")) // 2
-    inside = len(text[start : start + length].encode("utf-16-le")) // 2
-    return {"start": before, "end": before + inside}
-
-
-def _query(params: ThreadListParams) -> ThreadQuery:
+def thread_query(params: ThreadListParams) -> ThreadQuery:
+    """The query that a list or a search asks for."""
     kinds = params.source_kinds
     cwd = params.cwd
     key = _SORT_KEYS.get(params.sort_key or "created_at")
     if key is None:
         raise InvalidRequest(f"unknown sort key: {params.sort_key}")
+    return ThreadQuery(
+        limit=clamped(params.limit),
+        cursor=params.cursor,
+        sort_key=key,
+        descending=params.sort_direction != "asc",
+        archived=bool(params.archived),
+        cwds=None if cwd is None else ((cwd,) if isinstance(cwd, str) else tuple(cwd)),
+        model_providers=tuple(params.model_providers) if params.model_providers else None,
+        sources=tuple(_SOURCES.get(kind, kind) for kind in kinds) if kinds else INTERACTIVE,
+        parent_id=params.parent_thread_id,
+        ancestor_id=params.ancestor_thread_id,
+        search_term=params.search_term or None,
+        only_displayable=True,
+    )
+
+
+@contextmanager
+def with_cursor_of(params: ThreadListParams | SearchParams) -> Iterator[None]:
+    """Have a bad cursor named as the client sent it."""
     try:
-        return ThreadQuery(
-            limit=clamped(params.limit),
-            cursor=params.cursor,
-            sort_key=key,
-            descending=params.sort_direction != "asc",
-            archived=bool(params.archived),
-            cwds=None if cwd is None else ((cwd,) if isinstance(cwd, str) else tuple(cwd)),
-            model_providers=tuple(params.model_providers) if params.model_providers else None,
-            sources=tuple(_SOURCES.get(kind, kind) for kind in kinds) if kinds else INTERACTIVE,
-            parent_id=params.parent_thread_id,
-            ancestor_id=params.ancestor_thread_id,
-            search_term=params.search_term or None,
-            only_displayable=True,
-        )
+        yield
     except InvalidRequest as error:
-        if "cursor" in error.message:
-            raise InvalidRequest(f"invalid cursor: {params.cursor}") from error
+        if params.cursor is not None and "cursor" in error.message:
+            raise InvalidRequest(f"invalid cursor: {params.cursor}", hint=error.hint) from error
         raise
