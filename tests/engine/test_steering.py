@@ -210,7 +210,6 @@ async def test_a_queued_input_can_be_withdrawn(manager: ThreadManager) -> None:
     await session.close()
 
 
-@pytest.mark.xfail(strict=True, reason="the session starts its queue again too early")
 @pytest.mark.parametrize("how", ["failed", "interrupted"])
 async def test_the_queue_waits_after_a_turn_that_did_not_complete(
     manager: ThreadManager, how: str
@@ -238,7 +237,6 @@ async def test_the_queue_waits_after_a_turn_that_did_not_complete(
     await session.close()
 
 
-@pytest.mark.xfail(strict=True, reason="the session starts its queue again too early")
 async def test_taking_turns_back_does_not_start_a_queue_that_waits(manager: ThreadManager) -> None:
     pause = gate()
     session, _ = await started(manager, [reply(Say("a")), reply(pause)])

@@ -18,6 +18,7 @@ class Followers:
 
     def __init__(self) -> None:
         self._queues: set[asyncio.Queue[Event | None]] = set()
+        self._ended = False
 
     def tell(self, event: Event) -> None:
         """Put *event* into every queue."""
@@ -26,6 +27,7 @@ class Followers:
 
     def end(self) -> None:
         """Nothing follows any more."""
+        self._ended = True
         for queue in self._queues:
             queue.put_nowait(None)
         self._queues.clear()
@@ -33,7 +35,10 @@ class Followers:
     def follow(self) -> AsyncIterator[Event]:
         """What is told from now on, also before the first step of the iteration."""
         queue: asyncio.Queue[Event | None] = asyncio.Queue()
-        self._queues.add(queue)
+        if self._ended:
+            queue.put_nowait(None)
+        else:
+            self._queues.add(queue)
         return self._read(queue)
 
     async def _read(self, queue: asyncio.Queue[Event | None]) -> AsyncIterator[Event]:

@@ -34,10 +34,10 @@ class Questions:
         """What waits for an answer, oldest first."""
         return tuple(request for request, _ in self._open.values())
 
-    async def ask_user(self, call: ToolCall, questions: list[Json]) -> Json:
-        """Put *questions* to the user; returns their answers."""
+    async def ask_user(self, call: ToolCall, questions: list[Json]) -> Json | ToolOutput:
+        """Put *questions* to the user; returns their answers, or why there are none."""
         event = RequestUserInput(turn_id=call.turn_id, call_id=call.call_id, questions=questions)
-        answers: Json = await self._ask(event)
+        answers: Json | ToolOutput = await self._ask(event)
         return answers
 
     async def ask_client(self, call: ToolCall) -> ToolOutput:
@@ -62,7 +62,7 @@ class Questions:
         if request is None or waiting is None or waiting.done():
             raise InvalidRequest(f"nothing waits for an answer to call {call_id}")
         if isinstance(request, RequestUserInput):
-            if not isinstance(answer, dict):
+            if not isinstance(answer, dict | ToolOutput):
                 raise InvalidRequest("answers must be an object", hint='{"answers": {…}}')
         elif isinstance(answer, str):
             answer = ToolOutput(output=answer)
@@ -71,6 +71,8 @@ class Questions:
         waiting.set_result(answer)
 
     async def _ask(self, event: Request) -> Any:
+        if event.call_id in self._open:  # an answer could not say which it means
+            raise InvalidRequest(f"another call has the id {event.call_id}; use a new one")
         waiting: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._open[event.call_id] = event, waiting
         self._tell(event)

@@ -6,22 +6,22 @@ import asyncio
 from collections import deque
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Literal, Self
-from weakref import WeakSet
 
 import msgspec
 
 from threadstore.clock import Clock, SystemClock
 from threadstore.engine.followers import Followers
 from threadstore.engine.inputs import Said, UserInput, said
-from threadstore.engine.journal import Journal, folded
-from threadstore.engine.loading import LoadedContext, load_context
+from threadstore.engine.journal import Journal
+from threadstore.engine.loading import LoadedContext
+from threadstore.engine.opening import claimed, filled, loaded_context, offered, release
 from threadstore.engine.questions import Questions
 from threadstore.engine.reverting import redo, revert
 from threadstore.engine.run import TurnRun
 from threadstore.engine.settings import DEFAULT_INSTRUCTIONS, SessionSettings
 from threadstore.engine.state import SessionState
 from threadstore.engine.tokens import token_book
-from threadstore.engine.tools import ClientTool, Tool, Toolbox, as_tool
+from threadstore.engine.tools import Tool, Toolbox
 from threadstore.engine.turn import Turn, TurnResult
 from threadstore.errors import Conflict, InvalidRequest, ThreadNotFound
 from threadstore.history.context import ContextFold
@@ -29,8 +29,6 @@ from threadstore.history.header import HeaderView
 from threadstore.history.items import RolloutItem
 from threadstore.history.usage import UsageLedger
 from threadstore.ids import new_thread_id
-from threadstore.live.ephemeral import EphemeralThread
-from threadstore.live.thread import LiveThread
 from threadstore.metadata import ThreadUsage
 
 if TYPE_CHECKING:
@@ -45,7 +43,6 @@ if TYPE_CHECKING:
 __all__ = ["Session"]
 
 Json = dict[str, Any]
-_in_use: WeakSet[LiveThread | EphemeralThread] = WeakSet()
 
 
 class Session:
@@ -72,6 +69,7 @@ class Session:
         self._current: TurnRun | None = None
         self._task: asyncio.Task[None] | None = None
         self._queue: deque[tuple[str, Said]] = deque()
+        self._queue_waits = False  # until a turn completes
         self._alone = False
         self._closed = False
         self._idle = asyncio.Event()
@@ -113,13 +111,14 @@ class Session:
         instructions = settings.instructions or new.base_instructions or DEFAULT_INSTRUCTIONS
         settings = msgspec.structs.replace(settings, instructions=instructions)
         new = msgspec.structs.replace(new, base_instructions=instructions)
-        offered = _offered(tools, new.dynamic_tools)
-        Toolbox(offered)  # refuses what cannot be before there is a thread
+        toolset = offered(tools, new.dynamic_tools)
+        Toolbox(toolset)  # refuses what cannot be before there is a thread
         handle = (
             await manager.create(new, ephemeral=True) if ephemeral else await manager.create(new)
         )
-        loaded = LoadedContext(fold=ContextFold(), header=HeaderView())
-        return await cls._on(manager, handle, loaded, client, settings, offered, clock)
+        async with claimed(manager, handle, unload=True):
+            loaded = LoadedContext(fold=ContextFold(), header=HeaderView())
+            return await cls._on(manager, handle, loaded, client, settings, toolset, clock)
 
     @classmethod
     async def resume(
@@ -139,10 +138,10 @@ class Session:
         Raises what ``ThreadManager.resume`` raises, and :class:`Conflict` if the thread already has
         a session here.
         """
+        known = manager.get(thread_id)
         handle = await manager.resume(thread_id)
-        if handle in _in_use:
-            raise Conflict(f"thread {handle.id} already has a session", hint="use that one")
-        return await cls._continue(manager, handle, client, settings, tools, clock)
+        async with claimed(manager, handle, unload=known is None):
+            return await cls._continue(manager, handle, client, settings, tools, clock)
 
     @classmethod
     async def fork(
@@ -160,10 +159,12 @@ class Session:
         clock: Clock | None = None,
     ) -> Self:
         """A session on a new thread that continues another; see ``ThreadManager.fork``."""
+        Toolbox(offered(tools, ()))  # refuses what cannot be before there is a fork
         handle = await manager.fork(
             thread_id, new, cwd=cwd, through_turn=through_turn, before_turn=before_turn
         )
-        return await cls._continue(manager, handle, client, settings, tools, clock)
+        async with claimed(manager, handle, unload=True):
+            return await cls._continue(manager, handle, client, settings, tools, clock)
 
     @classmethod
     async def _continue(
@@ -175,15 +176,10 @@ class Session:
         tools: Iterable[Tool | Callable[..., Any]],
         clock: Clock | None,
     ) -> Self:
-        if isinstance(handle, LiveThread):
-            loaded = await load_context(manager.store, handle.id)
-        else:
-            loaded = LoadedContext(
-                fold=folded((await handle.load_history()).items), header=HeaderView()
-            )
-        settings = _filled(settings or SessionSettings(), loaded, await handle.read())
-        offered = _offered(tools, loaded.header.dynamic_tools)
-        return await cls._on(manager, handle, loaded, client, settings, offered, clock)
+        loaded = await loaded_context(manager, handle)
+        settings = filled(settings or SessionSettings(), loaded, await handle.read())
+        toolset = offered(tools, loaded.header.dynamic_tools)
+        return await cls._on(manager, handle, loaded, client, settings, toolset, clock)
 
     @classmethod
     async def _on(
@@ -197,11 +193,7 @@ class Session:
         clock: Clock | None,
     ) -> Self:
         stored = await handle.read()
-        session = cls(
-            manager, handle, loaded, stored, client, settings, tools, clock or SystemClock()
-        )
-        _in_use.add(handle)
-        return session
+        return cls(manager, handle, loaded, stored, client, settings, tools, clock or SystemClock())
 
     # What it is
 
@@ -316,6 +308,7 @@ class Session:
         for index, (waiting, _) in enumerate(self._queue):
             if waiting == queued_id:
                 del self._queue[index]
+                self._queue_waits = self._queue_waits and bool(self._queue)
                 return
         raise InvalidRequest(f"no such input in the queue: {queued_id}")
 
@@ -327,7 +320,8 @@ class Session:
         """Answer what a tool asks: see :attr:`open_requests`.
 
         To ``RequestUserInput`` an object like ``{"answers": {id: {"answers": [text]}}}``, to
-        ``ToolCallRequest`` a text or a ``ToolOutput``. :class:`InvalidRequest` if nobody asks.
+        ``ToolCallRequest`` a text; to both a ``ToolOutput``, which can say that it did not work.
+        :class:`InvalidRequest` if nobody asks.
         """
         self._state.questions.answer(call_id, answer)
 
@@ -377,7 +371,7 @@ class Session:
             await self._current.turn.result()
         if self._task is not None:
             await asyncio.wait((self._task,))
-        _in_use.discard(self._state.journal.handle)
+        release(self._state.journal.handle)
         self._followers.end()
         await self._manager.unload(self.id)
 
@@ -410,14 +404,12 @@ class Session:
         result = await run.run()
         self._current = None
         run.turn.end(result)
-        if result.status == "completed" and not self._closed:
-            self._next()
-        else:
-            self._idle.set()
+        self._queue_waits = result.status != "completed" and bool(self._queue)
+        self._next()
 
     def _next(self) -> None:
         """Start the turn that waited longest, if any."""
-        if self._queue:
+        if self._queue and not self._queue_waits and not self._closed:
             self._launch(self._queue.popleft()[1])
         else:
             self._idle.set()
@@ -457,32 +449,7 @@ class Session:
             self._next()
 
 
-def _offered(
-    tools: Iterable[Tool | Callable[..., Any]], dynamic: Iterable[Json]
-) -> tuple[Tool, ...]:
-    """The session's tools; those of the program stand before those of its owner."""
-    return (*map(as_tool, tools), *map(ClientTool, dynamic))
-
-
 def _injected(item: object) -> RolloutItem:
     if not isinstance(item, dict) or not isinstance(item.get("type"), str):
         raise InvalidRequest("an item to inject is an object with a type")
     return RolloutItem("response_item", item)
-
-
-def _filled(
-    settings: SessionSettings, loaded: LoadedContext, stored: StoredThread
-) -> SessionSettings:
-    """*settings* with what they leave out as the thread has it."""
-    header = loaded.header
-    model = settings.model or loaded.fold.model or stored.model
-    if model is None:
-        raise InvalidRequest(
-            f"thread {stored.id} does not say which model it used", hint="set SessionSettings.model"
-        )
-    return msgspec.structs.replace(
-        settings,
-        model=model,
-        reasoning_effort=settings.reasoning_effort or stored.reasoning_effort,
-        instructions=settings.instructions or header.base_instructions or DEFAULT_INSTRUCTIONS,
-    )

@@ -43,8 +43,9 @@ class ToolOutput(msgspec.Struct, frozen=True, kw_only=True):
 class ToolContext(Protocol):
     """What a tool can ask of the session that runs it."""
 
-    async def ask_user(self, call: ToolCall, questions: list[Json]) -> Json:
-        """The answers of the user, in the form of Codex's ``request_user_input`` response."""
+    async def ask_user(self, call: ToolCall, questions: list[Json]) -> Json | ToolOutput:
+        """The answers of the user, in the form of Codex's ``request_user_input`` response; a
+        ``ToolOutput`` if there are none."""
         ...
 
     async def ask_client(self, call: ToolCall) -> ToolOutput:

@@ -11,7 +11,7 @@ from threadstore.history.turns import TurnError
 from threadstore.metadata import TokenUsage
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Generator
 
     from threadstore.engine.events import Event
 
@@ -37,7 +37,7 @@ class TurnResult(msgspec.Struct, frozen=True, kw_only=True):
 class Turn:
     """A turn that was started. It runs by itself; nobody needs to listen.
 
-    Iterating gives its events, from the first one on, once; :meth:`result` waits for its end.
+    Iterating gives its events, from the first one on, once; awaiting it is waiting for its end.
     """
 
     def __init__(self, turn_id: str) -> None:
@@ -53,6 +53,9 @@ class Turn:
     async def result(self) -> TurnResult:
         """Wait for its end. A turn that fails raises nothing: see ``status`` and ``error``."""
         return await asyncio.shield(self._result)
+
+    def __await__(self) -> Generator[Any, None, TurnResult]:
+        return self.result().__await__()
 
     def __aiter__(self) -> AsyncIterator[Event]:
         return self._read()

@@ -1,26 +1,23 @@
-"""The conformance kit: run the contract's own tests against your store.
+"""The conformance kit: run the contract's own tests against your store; scripted models for agents.
 
-Needs the ``testing`` extra. See docs/write-a-store.md.
+The kit needs the ``testing`` extra, see docs/write-a-store.md. ``scripted_model`` and
+``model_server`` need nothing, see docs/agents.md: hence everything here is imported when used.
 """
 
 from __future__ import annotations
 
-import pytest
+from typing import TYPE_CHECKING, Any
 
-# Before the import, or failing assertions in the cases say nothing.
-pytest.register_assert_rewrite(
-    "threadstore.testing.cases", "threadstore.testing.differential", "threadstore.testing.stateful"
-)
-
-from threadstore.testing.cases import ThreadStoreTests  # noqa: E402
-from threadstore.testing.clock import ManualClock  # noqa: E402
-from threadstore.testing.differential import run_differential  # noqa: E402
-from threadstore.testing.faults import FaultyStore  # noqa: E402
-from threadstore.testing.harness import Corruption, StoreHarness  # noqa: E402
-from threadstore.testing.harnesses import LocalHarness, MemoryHarness  # noqa: E402
-from threadstore.testing.seeds import empty_thread, record_thread, spawned_by  # noqa: E402
-from threadstore.testing.stateful import ThreadStoreMachine  # noqa: E402
-from threadstore.testing.wrapper import ThreadStoreWrapper  # noqa: E402
+if TYPE_CHECKING:
+    from threadstore.testing.cases import ThreadStoreTests
+    from threadstore.testing.clock import ManualClock
+    from threadstore.testing.differential import run_differential
+    from threadstore.testing.faults import FaultyStore
+    from threadstore.testing.harness import Corruption, StoreHarness
+    from threadstore.testing.harnesses import LocalHarness, MemoryHarness
+    from threadstore.testing.seeds import empty_thread, record_thread, spawned_by
+    from threadstore.testing.stateful import ThreadStoreMachine
+    from threadstore.testing.wrapper import ThreadStoreWrapper
 
 __all__ = [
     "Corruption",
@@ -37,3 +34,39 @@ __all__ = [
     "run_differential",
     "spawned_by",
 ]
+
+_HOMES = {
+    "Corruption": "harness",
+    "FaultyStore": "faults",
+    "LocalHarness": "harnesses",
+    "ManualClock": "clock",
+    "MemoryHarness": "harnesses",
+    "StoreHarness": "harness",
+    "ThreadStoreMachine": "stateful",
+    "ThreadStoreTests": "cases",
+    "ThreadStoreWrapper": "wrapper",
+    "empty_thread": "seeds",
+    "record_thread": "seeds",
+    "run_differential": "differential",
+    "spawned_by": "seeds",
+}
+_ASSERTING = ("cases", "differential", "stateful")
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    if home in _ASSERTING:
+        import pytest
+
+        # Before the import, or failing assertions in there say nothing.
+        pytest.register_assert_rewrite(*(f"{__name__}.{module}" for module in _ASSERTING))
+    value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]
