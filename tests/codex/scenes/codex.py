@@ -229,7 +229,5 @@ def play(binary: Path, work: Path, scene: Play, *, mode: str = "legacy") -> Play
             for action in scene.actions:
                 player.do(action)
         finally:
-            for gate in model.gates.values():
-                gate.set()
             player.close()
         return player.played()

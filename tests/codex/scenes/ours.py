@@ -37,20 +37,6 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 
-async def exec_command(cmd: str) -> str:
-    """Run a shell command, as Codex's own tool of this name does."""
-    group = await asyncio.create_subprocess_shell(
-        cmd, stdin=DEVNULL, stdout=PIPE, start_new_session=True
-    )
-    try:
-        output, _ = await group.communicate()
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(group.pid, signal.SIGKILL)
-        await group.wait()
-    return f"exit code {group.returncode}\n{output.decode()}"
-
-
 class Player:
     """One scene in a home of its own."""
 
@@ -71,6 +57,8 @@ class Player:
         self.news = asyncio.Condition()
         self.mark = 0
         self.held: list[str] = []
+        self.running = asyncio.Event()
+        """Set when a command of the shell runs."""
         self.session: Session
         self.manager: ThreadManager
         self.turn: Turn
@@ -87,7 +75,7 @@ class Player:
         self.store = open_store(f"local:{self.home}")
         await self.store.__aenter__()
         self.manager = ThreadManager(self.store)
-        settings, tools = self.settings, (exec_command,)
+        settings, tools = self.settings, (self.exec_command,)
         if thread_id is None:
             self.session = await Session.start(
                 self.manager, self.new, self.client, settings=settings, tools=tools
@@ -117,6 +105,20 @@ class Player:
 
     def _answer(self, call_id: str, tool: str) -> None:
         self.session.answer(call_id, ToolOutput(output=tool, success=tool != "broken"))
+
+    async def exec_command(self, cmd: str) -> str:
+        """Run a shell command, as Codex's own tool of this name does."""
+        group = await asyncio.create_subprocess_shell(
+            cmd, stdin=DEVNULL, stdout=PIPE, start_new_session=True
+        )
+        self.running.set()
+        try:
+            output, _ = await group.communicate()
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(group.pid, signal.SIGKILL)
+            await group.wait()
+        return f"exit code {group.returncode}\n{output.decode()}"
 
     async def do(self, action: Action) -> None:
         """Do one thing and wait until it has its effect."""
@@ -165,7 +167,7 @@ class Player:
                 self.session.id,
                 self.client,
                 settings=self.settings,
-                tools=(exec_command,),
+                tools=(self.exec_command,),
             ),
         )
         await source.close()
@@ -179,9 +181,9 @@ class Player:
             case plays.Speaking():
                 await self._until(lambda: self._spoken() >= action.message)
             case plays.Answered():
-                await self._until(lambda: self._calls(events.ItemCompleted) > 0)
+                await self._until(self._answered)
             case plays.Running():
-                await self._until(lambda: self._calls(events.ItemStarted) > 0)
+                await self.running.wait()
             case plays.Asked():
                 await self._until(lambda: bool(self.held))
                 await asyncio.to_thread(self.model.finished.wait, TIMEOUT)
@@ -208,9 +210,9 @@ class Player:
         told = self.told[self.mark :]
         return len({event.item_id for event in told if isinstance(event, events.AgentMessageDelta)})
 
-    def _calls(self, kind: type[events.ItemStarted | events.ItemCompleted]) -> int:
-        found = (event.item for event in self.told[self.mark :] if isinstance(event, kind))
-        return sum(item["type"] == "DynamicToolCall" for item in found)
+    def _answered(self) -> bool:
+        done = (e for e in self.told[self.mark :] if isinstance(e, events.ItemCompleted))
+        return any(event.item["type"] == "DynamicToolCall" for event in done)
 
     async def _until(self, ready: Callable[[], bool]) -> None:
         async with asyncio.timeout(TIMEOUT), self.news:
@@ -234,11 +236,7 @@ class Player:
 async def play(work: Path, scene: Play, *, mode: HistoryMode) -> Played:
     """Play one scene from a new thread on."""
     with SceneServer(SCRIPTS) as model:
-        try:
-            async with Player(work, model, mode=mode, retries=scene.retries) as player:
-                for action in scene.actions:
-                    await player.do(action)
-        finally:
-            for gate in model.gates.values():
-                gate.set()
+        async with Player(work, model, mode=mode, retries=scene.retries) as player:
+            for action in scene.actions:
+                await player.do(action)
         return player.played()

@@ -14,6 +14,7 @@ from tests.codex.model_server import Handler, ModelServer, Request, item_events
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from types import TracebackType
 
 Json = dict[str, Any]
 PATIENCE = 60
@@ -78,12 +79,23 @@ class SceneServer(ModelServer):
 
     def __init__(self, scripts: dict[str, Script]) -> None:
         super().__init__(_Handler)
+        self._http.daemon_threads = False  # closing waits for them
         self.scripts = scripts
         self.gates: dict[str, threading.Event] = defaultdict(threading.Event)
         self.finished = threading.Event()
         """Set while the latest answer is complete: its calls are known to wait for tools."""
         self.tries: Counter[tuple[str, int]] = Counter()
         """How often each step of a script was asked for."""
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for gate in self.gates.values():
+            gate.set()
+        super().__exit__(exc_type, exc, traceback)
 
     def reply(self, request: Request) -> Reply:
         """The scripted answer."""
