@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from threadstore.appserver.narration import IDLE, Narrator, active_status
+from threadstore.appserver.audience import OpenThread
+from threadstore.appserver.narration import Narrator
 from threadstore.engine import (
     RequestUserInput,
     TaskComplete,
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from threadstore.appserver.peers import Peer
-    from threadstore.engine import Session
+    from threadstore.engine import Session, SessionSettings
     from threadstore.metadata import StoredThread
 
 __all__ = ["LoadedThread"]
@@ -31,17 +32,14 @@ __all__ = ["LoadedThread"]
 Json = dict[str, Any]
 
 
-class LoadedThread:
+class LoadedThread(OpenThread):
     """Passes a session's events on to its peers, and its questions to one of them at a time."""
 
     def __init__(
-        self, session: Session, *, ephemeral: bool, released: Callable[[LoadedThread], None]
+        self, session: Session, *, ephemeral: bool, released: Callable[[OpenThread], None]
     ) -> None:
-        """*released* is called when a turn has ended and nobody follows any more."""
+        super().__init__(session.id, ephemeral=ephemeral, released=released)
         self.session = session
-        self.ephemeral = ephemeral
-        self.peers: list[Peer] = []
-        self._released = released
         self._narrator = Narrator(session.id)
         self._interrupts: list[asyncio.Event] = []
         self._asking: dict[str, asyncio.Task[None]] = {}
@@ -49,38 +47,32 @@ class LoadedThread:
         self._pump = asyncio.create_task(self._follow())
 
     @property
-    def id(self) -> str:
-        """The thread's id."""
-        return self.session.id
+    def settings(self) -> SessionSettings:
+        """How its turns are run."""
+        return self.session.settings
 
     @property
-    def status(self) -> Json:
-        """Its status as the protocol says it."""
-        if self.session.status != "active":
-            return dict(IDLE)
-        return active_status(*(["waitingOnUserInput"] if self._narrator.waiting else []))
+    def turn_id(self) -> str | None:
+        """The turn that runs."""
+        return None if self.session.turn is None else self.session.turn.id
 
-    # Who follows
+    @property
+    def waiting_for(self) -> tuple[str, ...]:
+        """What the turn waits for."""
+        return ("waitingOnUserInput",) if self._narrator.waiting else ()
 
     def join(self, peer: Peer) -> None:
-        """Let *peer* hear of it; twice is once."""
-        if peer not in self.peers:
-            self.peers.append(peer)
-            self._joined.set()
+        """Let *peer* hear of it, and be asked."""
+        super().join(peer)
+        self._joined.set()
 
-    def leave(self, peer: Peer) -> bool:
-        """Tell *peer* no more; whether it had followed. With the last one the thread may go."""
-        if peer not in self.peers:
-            return False
-        self.peers.remove(peer)
-        if not self.peers and self.session.status != "active":
-            self._released(self)
-        return True
+    async def read(self) -> StoredThread:
+        """Its metadata."""
+        return await self.session.read()
 
-    def tell(self, method: str, params: Json) -> None:
-        """Tell all who follow."""
-        for peer in self.peers:
-            peer.tell(method, params)
+    async def wait_idle(self) -> None:
+        """Return when no turn runs."""
+        await self.session.wait_idle()
 
     # Turns
 
@@ -117,8 +109,6 @@ class LoadedThread:
                 self.tell(notice.method, notice.params)
             if isinstance(event, RequestUserInput | ToolCallRequest):
                 self._ask(event)
-            if isinstance(event, TaskComplete | TurnAborted) and not self.peers:
-                self._released(self)
 
     async def _before_the_end(self, turn_id: str) -> None:
         """Return when the next turn can start, and whoever interrupted this one has its answer."""
@@ -210,9 +200,9 @@ async def _output_of(peer: Peer, params: Json) -> ToolOutput:
     return ToolOutput(output=parts, success=answer.success)
 
 
-def opened(thread: LoadedThread, stored: StoredThread) -> Json:
+def opened(thread: OpenThread, stored: StoredThread) -> Json:
     """What only a server knows of a loaded thread, for ``protocol_thread``."""
-    cwd = thread.session.settings.cwd or stored.cwd
+    cwd = thread.settings.cwd or stored.cwd
     environment = {"environmentId": "local", "cwd": cwd, "runtimeWorkspaceRoots": [cwd]}
     return {
         "status": thread.status,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakValueDictionary
 
@@ -11,6 +11,7 @@ import msgspec
 
 from threadstore.appserver.access import Access, Allowance
 from threadstore.appserver.errors import invalid_params, rpc_error, unknown_method
+from threadstore.appserver.following import FollowedThread
 from threadstore.appserver.handlers import (
     changing,
     opening,
@@ -22,7 +23,7 @@ from threadstore.appserver.handlers import (
 from threadstore.appserver.loaded import LoadedThread, opened
 from threadstore.appserver.peers import Peer
 from threadstore.engine import OpenAIModel, Session, SessionSettings
-from threadstore.errors import ThreadNotFound, ThreadStoreError
+from threadstore.errors import Conflict, ThreadNotFound, ThreadStoreError
 from threadstore.ids import try_thread_id
 from threadstore.jsonrpc import (
     Call,
@@ -34,8 +35,9 @@ from threadstore.jsonrpc import (
 from threadstore.protocol.codex_thread import protocol_thread
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 
+    from threadstore.appserver.audience import OpenThread
     from threadstore.appserver.config import Provider, ServerConfig
     from threadstore.engine import Model, Tool
     from threadstore.history.turns import StoredTurn
@@ -71,7 +73,7 @@ class AppServer:
         self.config = config
         self.tools = tuple(tools)
         self.access = access or Access()
-        self.loaded: dict[str, LoadedThread] = {}
+        self.loaded: dict[str, OpenThread] = {}
         self.peers: dict[Connection, Peer] = {}
         self._models = models or _openai_model
         self._clients: dict[str, Model] = {}
@@ -145,25 +147,41 @@ class AppServer:
         self.loaded[session.id] = thread
         return thread
 
-    async def open(self, thread_id: str, settings: SessionSettings) -> LoadedThread:
-        """The thread, loaded; *settings* count if it was not. Call it under :meth:`opening`."""
+    async def open(self, thread_id: str, settings: SessionSettings) -> OpenThread:
+        """The thread, loaded; *settings* count if it was not. Call it under :meth:`opening`.
+
+        A thread that is written elsewhere is followed.
+        """
         thread = self.loaded.get(thread_id)
-        if thread is None:
-            stored = await self.manager.read(thread_id)
-            session = await Session.resume(
-                self.manager,
-                thread_id,
-                self.client_of(stored.model_provider),
-                settings=settings,
-                tools=self.tools,
-            )
-            thread = self.keep(session)
+        if thread is not None:
+            return thread
+        try:
+            return self.keep(await self._resumed(thread_id, settings))
+        except Conflict as error:
+            if error.holder is None or not self.manager.store.capabilities.watch_thread:
+                raise
+        thread = self.loaded[thread_id] = await FollowedThread.open(
+            self.manager,
+            thread_id,
+            settings,
+            released=self._release,
+            silent=lambda thread: self._later(self._hand_over(thread)),
+            lost=lambda thread: self._later(self._unload(thread)),
+        )
         return thread
 
-    def require(self, thread_id: str) -> LoadedThread:
-        """The loaded thread; :class:`ThreadNotFound` if it is not."""
-        thread = self.loaded.get(self.thread_id(thread_id))
-        if thread is None:
+    async def writer(self, given: str) -> LoadedThread:
+        """The loaded thread, to change it; :class:`ThreadNotFound` if it is not loaded.
+
+        A thread that was followed is taken over; :class:`Conflict` names its writer if that is
+        still there.
+        """
+        thread_id = self.thread_id(given)
+        async with self.opening(thread_id):
+            thread = self.loaded.get(thread_id)
+            if isinstance(thread, FollowedThread):
+                thread = await self._taken_over(thread)
+        if not isinstance(thread, LoadedThread):
             raise ThreadNotFound(thread_id)
         return thread
 
@@ -175,18 +193,11 @@ class AppServer:
         return thread_id
 
     async def unload(self, thread_id: str) -> None:
-        """Close a loaded thread and tell those who follow it. Not loaded: returns."""
+        """Close a thread that clients have open, and tell them. Not open: returns."""
         async with self.opening(thread_id):
             thread = self.loaded.get(thread_id)
-            if thread is None:
-                return
-            try:
-                await thread.close()
-            finally:
-                self.loaded.pop(thread_id, None)
-                status = {"threadId": thread_id, "status": {"type": "notLoaded"}}
-                self.tell_all("thread/status/changed", status)
-                self.tell_all("thread/closed", {"threadId": thread_id})
+            if thread is not None:
+                await self._unload(thread)
 
     def shown(self, stored: StoredThread, turns: Sequence[StoredTurn] = ()) -> Json:
         """A thread as the protocol writes it, with what is known of it while it is loaded."""
@@ -194,7 +205,7 @@ class AppServer:
         if thread is None:
             return protocol_thread(stored, turns=turns)
         shown = protocol_thread(stored, turns=turns, **opened(thread, stored))
-        shown["model"] = shown["model"] or thread.session.settings.model
+        shown["model"] = shown["model"] or thread.settings.model
         return shown
 
     async def close(self) -> None:
@@ -209,15 +220,55 @@ class AppServer:
 
     # In private
 
-    def _release(self, thread: LoadedThread) -> None:
-        task = asyncio.create_task(self._unload_if_left(thread))
+    async def _resumed(self, thread_id: str, settings: SessionSettings) -> Session:
+        stored = await self.manager.read(thread_id)
+        return await Session.resume(
+            self.manager,
+            thread_id,
+            self.client_of(stored.model_provider),
+            settings=settings,
+            tools=self.tools,
+        )
+
+    async def _taken_over(self, followed: FollowedThread) -> LoadedThread:
+        session = await self._resumed(followed.id, followed.wanted)
+        await followed.finish()
+        thread = self.keep(session)
+        for peer in followed.peers:
+            thread.join(peer)
+        return thread
+
+    async def _hand_over(self, followed: FollowedThread) -> None:
+        """Take a thread over if its writer has gone."""
+        async with self.opening(followed.id):
+            if self.loaded.get(followed.id) is followed:
+                with suppress(ThreadStoreError):
+                    await self._taken_over(followed)
+
+    async def _unload(self, thread: OpenThread) -> None:
+        if self.loaded.get(thread.id) is not thread:
+            return
+        try:
+            await thread.close()
+        finally:
+            self.loaded.pop(thread.id, None)
+            status = {"threadId": thread.id, "status": {"type": "notLoaded"}}
+            self.tell_all("thread/status/changed", status)
+            self.tell_all("thread/closed", {"threadId": thread.id})
+
+    def _release(self, thread: OpenThread) -> None:
+        self._later(self._unload_if_left(thread))
+
+    async def _unload_if_left(self, thread: OpenThread) -> None:
+        await thread.wait_idle()
+        async with self.opening(thread.id):
+            if not thread.peers:
+                await self._unload(thread)
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
-
-    async def _unload_if_left(self, thread: LoadedThread) -> None:
-        await thread.session.wait_idle()
-        if not thread.peers and self.loaded.get(thread.id) is thread:
-            await self.unload(thread.id)
 
     def _guard(self, call: Call) -> None:
         peer = self.peer(call)

@@ -50,11 +50,9 @@ async def turns_page(
         limit=clamped(page.limit),
         descending=page.sort_direction != "asc",
     )
-    running = server.loaded[thread_id].session.turn if _runs(server, thread_id) else None
+    running = server.loaded[thread_id].turn_id if _runs(server, thread_id) else None
     turns = [
-        msgspec.structs.replace(turn, status="in_progress")
-        if running is not None and turn.id == running.id
-        else turn
+        msgspec.structs.replace(turn, status="in_progress") if turn.id == running else turn
         for turn in found.items
     ]
     view = page.items_view or "summary"
@@ -107,7 +105,7 @@ def _place(scope: str, cursor: Any, entries: list[Json]) -> int:
 
 def _runs(server: AppServer, thread_id: str) -> bool:
     thread = server.loaded.get(thread_id)
-    return thread is not None and thread.session.status == "active"
+    return thread is not None and thread.turn_id is not None
 
 
 def _viewed(turn: StoredTurn, view: str) -> Json:

@@ -105,7 +105,7 @@ async def set_memory_mode(server: AppServer, _call: Call, params: MemoryModePara
 
 async def update_settings(server: AppServer, call: Call, params: SettingsUpdateParams) -> None:
     """Change the settings of a loaded thread from the next turn on."""
-    thread = server.require(params.thread_id)
+    thread = await server.writer(params.thread_id)
     apply_settings(thread.session, params)
     await call.reply({})
 
@@ -130,8 +130,8 @@ def apply_settings(session: Session, params: SettingsUpdateParams | TurnStartPar
 async def archive(server: AppServer, call: Call, params: ArchiveParams) -> None:
     """Archive a thread and those it spawned; loaded ones are closed first."""
     thread_id = server.thread_id(params.thread_id)
-    loaded = server.loaded.get(thread_id)
-    if loaded is not None:
+    if thread_id in server.loaded:
+        loaded = await server.writer(thread_id)
         if loaded.ephemeral:
             raise ThreadNotFound(thread_id)
         await loaded.session.inject([])  # one that was never used would be gone when it closes
@@ -177,19 +177,19 @@ async def _close(server: AppServer, thread_ids: tuple[str, ...]) -> None:
 
 async def inject_items(server: AppServer, _call: Call, params: InjectItemsParams) -> Json:
     """Put items into the model's context, without a turn."""
-    await server.require(params.thread_id).session.inject(params.items)
+    await (await server.writer(params.thread_id)).session.inject(params.items)
     return {}
 
 
 async def compact(server: AppServer, _call: Call, params: ThreadParams) -> Json:
     """Start a turn that compacts the context."""
-    await server.require(params.thread_id).session.compact()
+    await (await server.writer(params.thread_id)).session.compact()
     return {}
 
 
 async def revert(server: AppServer, call: Call, params: RevertParams) -> None:
     """Go back to before a turn."""
-    thread = server.require(params.thread_id)
+    thread = await server.writer(params.thread_id)
     await thread.session.revert(before_turn=params.before_turn_id)
     stored = await thread.session.read()
     await call.reply(
@@ -204,7 +204,7 @@ async def revert(server: AppServer, call: Call, params: RevertParams) -> None:
 
 async def rollback(server: AppServer, _call: Call, params: RollbackParams) -> Json:
     """Go back by a number of turns (clients of Codex up to 0.150)."""
-    thread = server.require(params.thread_id)
+    thread = await server.writer(params.thread_id)
     if params.num_turns < 1:
         raise InvalidRequest("numTurns must be >= 1")
     count = len(await turns_of(server, thread.id))

@@ -24,7 +24,7 @@ from threadstore.metadata import NewThread
 from threadstore.version import VERSION
 
 if TYPE_CHECKING:
-    from threadstore.appserver.loaded import LoadedThread
+    from threadstore.appserver.audience import OpenThread
     from threadstore.appserver.server import AppServer
     from threadstore.history.turns import StoredTurn
     from threadstore.jsonrpc import Call
@@ -149,10 +149,10 @@ async def loaded_list(server: AppServer, _call: Call, params: LoadedListParams) 
 
 
 async def _opened(
-    server: AppServer, thread: LoadedThread, turns: tuple[StoredTurn, ...] = ()
+    server: AppServer, thread: OpenThread, turns: tuple[StoredTurn, ...] = ()
 ) -> Json:
-    settings = thread.session.settings
-    stored = await thread.session.read()
+    settings = thread.settings
+    stored = await thread.read()
     cwd = settings.cwd or stored.cwd
     return {
         "thread": server.shown(stored, turns),

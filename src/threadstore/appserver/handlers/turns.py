@@ -31,7 +31,7 @@ async def start(server: AppServer, _call: Call, params: TurnStartParams) -> Json
 
     A turn that takes none, because it compacts or is about to end, is waited for.
     """
-    session = server.require(params.thread_id).session
+    session = (await server.writer(params.thread_id)).session
     given = _said(server, params.input)
     client_id = params.client_user_message_id
     while (running := session.turn) is not None:
@@ -47,7 +47,7 @@ async def start(server: AppServer, _call: Call, params: TurnStartParams) -> Json
 
 async def steer(server: AppServer, _call: Call, params: SteerParams) -> Json:
     """More input for the turn that runs."""
-    session = server.require(params.thread_id).session
+    session = (await server.writer(params.thread_id)).session
     turn_id = await session.steer(
         _said(server, params.input),
         expected_turn=params.expected_turn_id,
@@ -58,7 +58,7 @@ async def steer(server: AppServer, _call: Call, params: SteerParams) -> Json:
 
 async def interrupt(server: AppServer, call: Call, params: InterruptParams) -> None:
     """Stop the turn that runs; the answer comes before the news that it has ended."""
-    thread = server.require(params.thread_id)
+    thread = await server.writer(params.thread_id)
     peer = server.peer(call)
 
     async def answer() -> None:
