@@ -251,11 +251,10 @@ class Sampling:
 
     def _settled(self, running: _Call, output: ToolOutput) -> ItemCompleted:
         seconds = self._state.clock.monotonic() - running.started
-        parts = output.output
         shown = {
             **running.shown,
             "status": "completed" if output.success else "failed",
-            "content_items": _text_part(parts) if isinstance(parts, str) else parts,
+            "content_items": _shown_parts(output.output),
             "success": output.success,
             "duration": _duration(seconds),
         }
@@ -322,8 +321,16 @@ def _shown_call(call: ToolCall) -> Json:
     }
 
 
-def _text_part(text: str) -> list[Json]:
-    return [{"type": "input_text", "text": text}]
+def _shown_parts(output: str | list[Json]) -> list[Json]:
+    """An output as items show it: other words than those for the model (Codex 0.131)."""
+    if isinstance(output, str):
+        return [{"type": "inputText", "text": output}]
+    return [
+        {"type": "inputImage", "imageUrl": part.get("image_url", "")}
+        if part.get("type") == "input_image"
+        else {"type": "inputText", "text": part.get("text", "")}
+        for part in output
+    ]
 
 
 def _duration(seconds: float) -> Json:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Annotated, Any, Final, overload
 
 import msgspec
@@ -44,6 +44,7 @@ __all__ = [
     "Toolbox",
     "aborted",
     "as_tool",
+    "client_tools",
     "tool",
 ]
 
@@ -223,6 +224,25 @@ class ClientTool(Tool):
             return _misfit(call, error)
         text = call.arguments if call.arguments.strip() else "{}"
         return await context.ask_client(msgspec.structs.replace(call, arguments=text))
+
+
+def client_tools(specs: Iterable[Json]) -> Iterator[ClientTool]:
+    """The tools that *specs* describe: each of one function, or of a namespace and its functions.
+
+    ``{"type": "namespace", "name", "tools": [...]}`` is what Codex's terminal client sends (0.169).
+    """
+    for spec in specs:
+        given: object = spec
+        if isinstance(given, dict) and spec.get("type") == "namespace":
+            inside = spec.get("tools")
+            if not isinstance(inside, list) or not all(isinstance(each, dict) for each in inside):
+                raise InvalidRequest(
+                    f"the namespace {spec.get('name')!r} has no list of tools",
+                    hint='pass {"type": "namespace", "name": …, "tools": […]}',
+                )
+            yield from (ClientTool({**each, "namespace": spec.get("name")}) for each in inside)
+        else:
+            yield ClientTool(spec)
 
 
 class Toolbox:
