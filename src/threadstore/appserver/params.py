@@ -103,6 +103,7 @@ class TurnsPageParams(_Params, kw_only=True):
 
 class ResumeParams(_Opening, kw_only=True):
     thread_id: str
+    history: list[Any] | None = None
     exclude_turns: bool = False
     initial_turns_page: TurnsPageParams | None = None
 
@@ -232,6 +233,7 @@ class TurnStartParams(SettingsUpdateParams, kw_only=True):
     input: list[Json]
     client_user_message_id: str | None = None
     output_schema: Json | None = None
+    tool_output: Json | None = None
 
 
 class SteerParams(ThreadParams, kw_only=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -12,11 +13,13 @@ from threadstore.protocol.codex_thread import protocol_items, protocol_turn
 from threadstore.queries import decode_cursor, encode_cursor
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from threadstore.appserver.params import ItemsListParams, TurnsPageParams
     from threadstore.appserver.server import AppServer
     from threadstore.history.turns import StoredTurn
 
-__all__ = ["clamped", "items_page", "turns_of", "turns_page"]
+__all__ = ["clamped", "cursor_of", "items_page", "turns_of", "turns_page"]
 
 Json = dict[str, Any]
 
@@ -27,6 +30,17 @@ MAX_LIMIT = 100
 def clamped(limit: int | None, default: int = DEFAULT_LIMIT, most: int = MAX_LIMIT) -> int:
     """A page size as Codex takes it: what is out of bounds is brought into them."""
     return default if limit is None else min(max(limit, 1), most)
+
+
+@contextmanager
+def cursor_of(cursor: object) -> Iterator[None]:
+    """Have a bad cursor named as the client sent it."""
+    try:
+        yield
+    except InvalidRequest as error:
+        if cursor is not None and "cursor" in error.message:
+            raise InvalidRequest(f"invalid cursor: {cursor}", hint=error.hint) from error
+        raise
 
 
 async def turns_of(server: AppServer, thread_id: str) -> tuple[StoredTurn, ...]:
@@ -44,12 +58,13 @@ async def turns_page(
     server: AppServer, thread_id: str, page: TurnsPageParams, *, cursor: str | None
 ) -> Json:
     """A page of turns; newest first unless asked otherwise."""
-    found = await server.manager.store.list_turns(
-        thread_id,
-        cursor=cursor,
-        limit=clamped(page.limit),
-        descending=page.sort_direction != "asc",
-    )
+    with cursor_of(cursor):
+        found = await server.manager.store.list_turns(
+            thread_id,
+            cursor=cursor,
+            limit=clamped(page.limit),
+            descending=page.sort_direction != "asc",
+        )
     running = server.loaded[thread_id].turn_id if _runs(server, thread_id) else None
     turns = [
         msgspec.structs.replace(turn, status="in_progress") if turn.id == running else turn
@@ -96,8 +111,9 @@ def _place(scope: str, cursor: Any, entries: list[Json]) -> int:
                 return place
         raise InvalidRequest(f"invalid cursor: no item {wanted}")
     if not isinstance(cursor, str):
-        raise InvalidRequest("invalid cursor")
-    parts = decode_cursor("items", scope, cursor)
+        raise InvalidRequest(f"invalid cursor: {cursor}")
+    with cursor_of(cursor):
+        parts = decode_cursor("items", scope, cursor)
     if len(parts) != 1 or not isinstance(parts[0], int):
         raise InvalidRequest(f"invalid cursor: {cursor}")
     return parts[0]

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from threadstore.appserver.server import AppServer
     from threadstore.history.turns import StoredTurn
     from threadstore.jsonrpc import Call
+    from threadstore.metadata import StoredThread
 
 __all__ = ["DIALECT", "register"]
 
@@ -94,15 +95,23 @@ async def start(server: AppServer, call: Call, params: StartParams) -> None:
 async def resume(server: AppServer, call: Call, params: ResumeParams) -> Json:
     """A thread from the store, loaded if it was not; the client follows it from now on."""
     thread_id = server.thread_id(params.thread_id)
+    if params.history is not None:
+        raise InvalidRequest("a history is not taken from clients", hint="resume a stored thread")
+    settings = _going_on(server, params, await server.manager.read(thread_id))
     async with server.opening(thread_id):
-        thread = await server.open(thread_id, _settings(server, params, resumed=True))
+        thread = await server.open(thread_id, settings)
         thread.join(server.peer(call))
     turns = () if params.exclude_turns else await turns_of(server, thread_id)
     answer = await _opened(server, thread, turns)
     page = params.initial_turns_page
-    if page is not None:
-        answer["initialTurnsPage"] = await turns_page(server, thread_id, page, cursor=None)
-    return answer
+    first = None if page is None else await turns_page(server, thread_id, page, cursor=None)
+    return {
+        **answer,
+        "collaborationMode": None,
+        "initialTurnsPage": first,
+        "turnsBackwardsCursor": None,
+        "itemsBackwardsCursor": None,
+    }
 
 
 async def fork(server: AppServer, call: Call, params: ForkParams) -> None:
@@ -119,7 +128,7 @@ async def fork(server: AppServer, call: Call, params: ForkParams) -> None:
         cwd=_cwd(params.cwd),
         through_turn=params.last_turn_id,
         before_turn=params.before_turn_id,
-        settings=_settings(server, params, resumed=True),
+        settings=_going_on(server, params, stored),
         tools=server.tools,
     )
     thread = server.keep(session)
@@ -177,6 +186,11 @@ def _settings(
 ) -> SessionSettings:
     """The settings of a session: what the client says, else the thread's, else the server's."""
     config = server.config
+    if params.model_provider not in (None, *(provider.id for provider in config.providers)):
+        raise InvalidRequest(
+            f"failed to load configuration: Model provider `{params.model_provider}` not found",
+            hint="describe it in model_providers",
+        )
     model = params.model or (None if resumed else config.model)
     if model is None and not resumed:
         raise InvalidRequest(
@@ -199,6 +213,16 @@ def _settings(
     return msgspec.structs.replace(
         settings, **{key: value for key, value in known.items() if value is not None}
     )
+
+
+def _going_on(
+    server: AppServer, params: ResumeParams | ForkParams, stored: StoredThread
+) -> SessionSettings:
+    """The settings of a session on a thread that exists: the server's model if it names none."""
+    settings = _settings(server, params, resumed=True)
+    if settings.model is None and stored.model is None:
+        settings = msgspec.structs.replace(settings, model=server.config.model)
+    return settings
 
 
 def _cwd(given: str | None) -> str | None:

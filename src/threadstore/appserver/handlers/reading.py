@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -12,24 +11,21 @@ from threadstore.appserver.params import (
     ItemsListParams,
     ItemsReadParams,
     ReadParams,
-    SearchParams,
     ThreadListParams,
     TurnsListParams,
 )
-from threadstore.appserver.views import clamped, items_page, turns_of, turns_page
+from threadstore.appserver.views import clamped, cursor_of, items_page, turns_of, turns_page
 from threadstore.errors import InvalidRequest
 from threadstore.jsonrpc import RpcError
 from threadstore.protocol.codex_thread import protocol_items
 from threadstore.queries import SortKey, ThreadQuery, thread_cursor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from threadstore.appserver.server import AppServer
     from threadstore.jsonrpc import Call
     from threadstore.metadata import StoredThread
 
-__all__ = ["MISSING", "register", "thread_query", "with_cursor_of"]
+__all__ = ["MISSING", "register", "thread_query"]
 
 Json = dict[str, Any]
 
@@ -71,7 +67,7 @@ async def list_threads(server: AppServer, _call: Call, params: ThreadListParams)
             "originator filtering is not supported by the local app-server", code=INVALID_PARAMS
         )
     query = thread_query(params)
-    with with_cursor_of(params):
+    with cursor_of(params.cursor):
         page = await server.manager.list_threads(query)
     excluded = set(params.excluded_thread_ids or ())
     return {
@@ -82,16 +78,10 @@ async def list_threads(server: AppServer, _call: Call, params: ThreadListParams)
 
 
 def _backwards(query: ThreadQuery, first: StoredThread) -> str:
-    """The cursor of a page in the other direction.
-
-    It begins with *first* again, which may have changed; not where the order is by creation, which
-    never changes (Codex 0.169).
-    """
+    """The cursor of a page in the other direction; it begins with *first* again (Codex 0.169)."""
     other_way = msgspec.structs.replace(query, descending=not query.descending, cursor=None)
-    if query.sort_key is not SortKey.CREATED:
-        before = "" if other_way.descending is False else "~"
-        first = msgspec.structs.replace(first, id=before)
-    return thread_cursor(other_way, first)
+    before = "~" if other_way.descending else ""
+    return thread_cursor(other_way, msgspec.structs.replace(first, id=before))
 
 
 async def read(server: AppServer, _call: Call, params: ReadParams) -> Json:
@@ -156,14 +146,3 @@ def thread_query(params: ThreadListParams) -> ThreadQuery:
         search_term=params.search_term or None,
         only_displayable=True,
     )
-
-
-@contextmanager
-def with_cursor_of(params: ThreadListParams | SearchParams) -> Iterator[None]:
-    """Have a bad cursor named as the client sent it."""
-    try:
-        yield
-    except InvalidRequest as error:
-        if params.cursor is not None and "cursor" in error.message:
-            raise InvalidRequest(f"invalid cursor: {params.cursor}", hint=error.hint) from error
-        raise

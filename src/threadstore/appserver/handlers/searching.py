@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from threadstore.appserver.handlers.reading import MISSING, thread_query, with_cursor_of
+from threadstore.appserver.handlers.reading import MISSING, thread_query
 from threadstore.appserver.params import SearchOccurrencesParams, SearchParams, ThreadListParams
-from threadstore.appserver.views import clamped, turns_of
+from threadstore.appserver.views import clamped, cursor_of, turns_of
 from threadstore.errors import InvalidRequest, ThreadStoreError
 from threadstore.paging import turn_cursor
 from threadstore.protocol.codex_items import turn_items
@@ -64,7 +64,7 @@ async def search(server: AppServer, _call: Call, params: SearchParams) -> Json:
     limit, until = clamped(params.limit), time.monotonic() + PATIENCE
     found: list[Json] = []
     next_cursor = None
-    with with_cursor_of(params):
+    with cursor_of(params.cursor):
         async for thread, is_last in _threads(server, query):
             snippet = await _thread_snippet(server, thread, wanted)
             if snippet is not None:
@@ -136,7 +136,8 @@ def _occurrence(
 
 
 def _place(scope: str, cursor: str) -> int:
-    place = decode_cursor("items", scope, cursor)
+    with cursor_of(cursor):
+        place = decode_cursor("items", scope, cursor)
     if len(place) != 1 or not isinstance(place[0], int) or place[0] < 0:
         raise InvalidRequest(f"invalid cursor: {cursor}")
     return place[0]

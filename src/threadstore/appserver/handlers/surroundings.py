@@ -31,6 +31,7 @@ _EMPTY_LISTS: Final = (
     "app/list",
     "threadSection/list",
     "project/list",
+    "thread/attachment/list",
 )
 
 
@@ -131,8 +132,9 @@ async def read_requirements(_server: AppServer, _call: Call, _params: NoParams) 
     return {"requirements": None}
 
 
-async def read_goal(_server: AppServer, _call: Call, _params: ThreadParams) -> Json:
-    """Goals are Codex's own."""
+async def read_goal(server: AppServer, _call: Call, params: ThreadParams) -> Json:
+    """Goals are Codex's own: no thread has one."""
+    await server.manager.read(server.thread_id(params.thread_id))
     return {"goal": None}
 
 

@@ -8,6 +8,7 @@ from threadstore.appserver.handlers.changing import apply_settings
 from threadstore.appserver.narration import new_turn
 from threadstore.appserver.params import InterruptParams, SteerParams, TurnStartParams
 from threadstore.appserver.wording import user_input
+from threadstore.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from threadstore.appserver.server import AppServer
@@ -32,6 +33,8 @@ async def start(server: AppServer, _call: Call, params: TurnStartParams) -> Json
     A turn that takes none, because it compacts or is about to end, is waited for.
     """
     session = (await server.writer(params.thread_id)).session
+    if params.tool_output is not None:
+        raise InvalidRequest("toolOutput is not taken here", hint="answer item/tool/call instead")
     given = _said(server, params.input)
     client_id = params.client_user_message_id
     while (running := session.turn) is not None:
@@ -48,9 +51,12 @@ async def start(server: AppServer, _call: Call, params: TurnStartParams) -> Json
 async def steer(server: AppServer, _call: Call, params: SteerParams) -> Json:
     """More input for the turn that runs."""
     session = (await server.writer(params.thread_id)).session
+    running, expected = session.turn, params.expected_turn_id
+    if running is not None and running.id != expected:  # the terminal client reads these words
+        raise InvalidRequest(f"expected active turn id `{expected}` but found `{running.id}`")
     turn_id = await session.steer(
         _said(server, params.input),
-        expected_turn=params.expected_turn_id,
+        expected_turn=expected,
         client_id=params.client_user_message_id,
     )
     return {"turnId": turn_id}
