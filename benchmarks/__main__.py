@@ -14,7 +14,7 @@ import platform
 import sys
 import tempfile
 
-GROUPS = ("append", "lists", "history", "indexing", "startup", "postgres")
+GROUPS = ("append", "lists", "history", "indexing", "startup", "postgres", "app_server")
 
 
 def main() -> int:
