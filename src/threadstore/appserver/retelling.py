@@ -47,6 +47,7 @@ class Retelling:
         self._thread_id = thread_id
         self._ids = ShownItems(1)
         self._reasoning: ItemCompleted | None = None
+        self._is_told = False
         self.turn_id: str | None = None
         """The turn that goes on."""
         self.started_at: int | None = None
@@ -67,17 +68,15 @@ class Retelling:
         """What the next line tells."""
         payload = item.payload
         if item.type != "event_msg" or not isinstance(payload, dict):
-            return []
+            return self._settled()
         if item.kind in _STARTS:
             return self._started(payload)
         if self.turn_id is None:
             return []
-        if item.kind in _COMPLETES or item.kind == "turn_aborted":
-            return self._ended(self.turn_id, item, payload)
-        if item.kind == "token_count":
-            info, limits = payload.get("info"), payload.get("rate_limits")
-            return [TokenCount(turn_id=self.turn_id, info=info, rate_limits=limits)]
-        return self._shown(self.turn_id, item, payload)
+        if item.kind in _REASONING:
+            self._reason(self.turn_id, item, payload)
+            return []
+        return [*self._settled(), *self._told(self.turn_id, item, payload)]
 
     def cut(self) -> list[Event]:
         """The end of a turn whose writer went without a word."""
@@ -98,64 +97,73 @@ class Retelling:
         started: Any = self.started_at
         return [*told, TaskStarted(turn_id=self.turn_id, started_at=started)]
 
+    def _told(self, turn_id: str, item: RolloutItem, payload: Json) -> list[Event]:
+        if item.kind in _COMPLETES or item.kind == "turn_aborted":
+            return self._ended(turn_id, item, payload)
+        if item.kind == "token_count":
+            info, limits = payload.get("info"), payload.get("rate_limits")
+            return [TokenCount(turn_id=turn_id, info=info, rate_limits=limits)]
+        shown = self._shown(turn_id, item, payload)
+        if shown is None:
+            return []
+        if item.kind == "dynamic_tool_call_request":
+            started = ItemStarted(
+                turn_id=turn_id,
+                thread_id=self._thread_id,
+                item=shown.item,
+                started_at_ms=shown.completed_at_ms,
+            )
+            return [started]
+        return [shown]
+
     def _ended(self, turn_id: str, item: RolloutItem, payload: Json) -> list[Event]:
         if payload.get("turn_id", turn_id) != turn_id:
             return []  # the late end of an earlier one
-        told = self._settled()
+        self.turn_id = None
         ended: Any = payload.get("completed_at")
         lasted: Any = payload.get("duration_ms")
         if item.kind == "turn_aborted":
-            told.append(TurnAborted(turn_id=turn_id, completed_at=ended, duration_ms=lasted))
-        else:
-            told.append(
-                TaskComplete(
-                    turn_id=turn_id,
-                    last_agent_message=payload.get("last_agent_message"),
-                    completed_at=ended,
-                    duration_ms=lasted,
-                    error=payload.get("error", UNSET),
-                )
+            return [TurnAborted(turn_id=turn_id, completed_at=ended, duration_ms=lasted)]
+        return [
+            TaskComplete(
+                turn_id=turn_id,
+                last_agent_message=payload.get("last_agent_message"),
+                completed_at=ended,
+                duration_ms=lasted,
+                error=payload.get("error", UNSET),
             )
-        self.turn_id = None
-        return told
+        ]
 
-    def _shown(self, turn_id: str, item: RolloutItem, payload: Json) -> list[Event]:
+    def _shown(self, turn_id: str, item: RolloutItem, payload: Json) -> ItemCompleted | None:
         item_id = self._ids.take(item)
-        known = payload.get("item") if item.kind == "item_completed" else None
-        body = known or completed_item(item.kind, payload)
+        named = payload.get("item") if item.kind == "item_completed" else None
+        body = named or completed_item(item.kind, payload)
         if item_id is None or body is None:
-            return []
-        body = {**body, "id": item_id}
-        if item.kind == "dynamic_tool_call_request":
-            started = ItemStarted(
-                turn_id=turn_id, thread_id=self._thread_id, item=body, started_at_ms=_moment(item)
-            )
-            return [*self._settled(), started]
-        ended = ItemCompleted(
+            return None
+        return ItemCompleted(
             turn_id=turn_id,
             thread_id=self._thread_id,
-            item=body,
+            item={**body, "id": item_id},
             started_at_ms=payload.get("started_at_ms", UNSET),
             completed_at_ms=payload.get("completed_at_ms") or _moment(item),
         )
-        if item.kind in _REASONING:
-            return self._reasoned(ended)
-        return [*self._settled(), ended]
 
-    def _reasoned(self, part: ItemCompleted) -> list[Event]:
-        """Events in a row are the parts of one item, which ends with the next one."""
-        known = self._reasoning
-        if known is None or known.item["id"] != part.item["id"]:
-            told = self._settled()
-            self._reasoning = part
-            return told
-        for key in ("summary_text", "raw_content"):
-            known.item[key] = [*known.item.get(key, ()), *part.item.get(key, ())]
-        return []
+    def _reason(self, turn_id: str, item: RolloutItem, payload: Json) -> None:
+        """Events in a row are the parts of one item. It is told with the next line of another
+        kind, and once more, as what it is then, if more parts come even after that."""
+        part, known = self._shown(turn_id, item, payload), self._reasoning
+        if part is None:
+            return
+        if known is not None and known.item["id"] == part.item["id"]:
+            for key in ("summary_text", "raw_content"):
+                part.item[key] = [*known.item.get(key, ()), *part.item.get(key, ())]
+        self._reasoning, self._is_told = part, False
 
     def _settled(self) -> list[Event]:
-        reasoning, self._reasoning = self._reasoning, None
-        return [] if reasoning is None else [reasoning]
+        if self._reasoning is None or self._is_told:
+            return []
+        self._is_told = True
+        return [self._reasoning]
 
 
 def _moment(item: RolloutItem) -> int:

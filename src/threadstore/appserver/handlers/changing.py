@@ -157,6 +157,8 @@ async def delete(server: AppServer, call: Call, params: ThreadParams) -> None:
     """Delete a thread and those it spawned, for good."""
     thread_id = server.thread_id(params.thread_id)
     was_loaded = thread_id in server.loaded
+    if was_loaded:
+        await server.writer(thread_id)  # refuses one that is written elsewhere
     await server.unload(thread_id)
     try:
         deleted = await server.manager.delete(thread_id)
