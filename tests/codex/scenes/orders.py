@@ -10,7 +10,7 @@ from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
 Json = dict[str, Any]
 
@@ -197,12 +197,20 @@ def settled_events(words: Iterable[str]) -> list[str]:
     """Events without what is chance: how many deltas come, and how calls at once mingle.
 
     What follows itself counts once. In a row of words about tools each of them counts once:
-    started, called, completed. 0.131 sometimes says after a turn that its command is done.
+    started, called, completed. 0.131 sometimes says late that a command is done.
     """
-    kept: list[str] = []
-    for of_tools, row in groupby(_within_turns(words), lambda word: bool(_TOOL_EVENT.match(word))):
-        kept += sorted(set(row), key=_stage) if of_tools else (word for word, _ in groupby(row))
-    return kept
+    rows: list[list[str]] = []
+    tools: list[str] = []
+    for of_tools, group in groupby(_limits_first([*words]), lambda w: bool(_TOOL_EVENT.match(w))):
+        row = [*group]
+        if not of_tools:
+            rows.append(row)
+        elif tools and not any("started" in word for word in row):
+            tools[:] = sorted({*tools, *row}, key=_stage)
+        else:
+            tools = sorted(set(row), key=_stage)
+            rows.append(tools)
+    return [word for word, _ in groupby(word for row in rows for word in row)]
 
 
 def _limits_first(words: list[str]) -> list[str]:
@@ -211,15 +219,6 @@ def _limits_first(words: list[str]) -> list[str]:
         if word.startswith("turn/completed") and after.startswith("account/"):
             words[place : place + 2] = after, word
     return words
-
-
-def _within_turns(words: Iterable[str]) -> Iterator[str]:
-    within = False
-    for word in _limits_first([*words]):
-        within = within or word == "turn/started"
-        if within:
-            yield word
-        within = within and not word.startswith("turn/completed")
 
 
 def _stage(word: str) -> tuple[int, str]:

@@ -83,7 +83,7 @@ class SceneServer(ModelServer):
         self.scripts = scripts
         self.gates: dict[str, threading.Event] = defaultdict(threading.Event)
         self.finished = threading.Event()
-        """Set while the latest answer is complete: its calls are known to wait for tools."""
+        """Set while the latest answer is complete, and its reader knows."""
         self.tries: Counter[tuple[str, int]] = Counter()
         """How often each step of a script was asked for."""
 
@@ -122,7 +122,14 @@ class _Handler(Handler):
             self._send_item(owner, index, item)
         for event in _ending(reply.ending, response):
             self.send_event(event)
+        if isinstance(reply.ending, Completed):
+            self._wait_for_hang_up()
         owner.finished.set()
+
+    def _wait_for_hang_up(self) -> None:
+        """Both clients hang up as soon as they have read that the response is complete."""
+        self.connection.settimeout(PATIENCE)
+        self.connection.recv(1)
 
     def _send_item(self, owner: SceneServer, index: int, item: Json | Held) -> None:
         if not isinstance(item, Held):
