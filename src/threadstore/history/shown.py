@@ -44,8 +44,10 @@ _ID_KEYS: Final = ("call_id", "callId", "event_id", "item_id")
 
 def is_shown(item: RolloutItem) -> bool:
     """Whether the line is an item, or a part of one. Texts without a character are not."""
+    if item.type != "event_msg":
+        return False  # before the payload, which nobody may have decoded yet
     payload = item.payload
-    if item.type != "event_msg" or not isinstance(payload, dict):
+    if not isinstance(payload, dict):
         return False
     kind = item.kind
     if kind == "agent_message":

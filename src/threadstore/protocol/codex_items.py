@@ -68,8 +68,8 @@ def thread_item(source: RolloutItem, item_id: str | None = None) -> Json | None:
     Items of legacy events have no id on disk, only a number in their thread; *item_id* says it,
     else it is empty. Values of an unexpected shape are left out, never raised.
     """
-    payload = source.payload
-    if source.type != "event_msg" or not isinstance(payload, dict):
+    payload = source.payload if source.type == "event_msg" else None
+    if not isinstance(payload, dict):
         return None
     started, ended = payload.get("started_at_ms"), payload.get("completed_at_ms")
     if source.kind == "item_completed":
