@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
 
 import msgspec
 
@@ -80,8 +81,8 @@ async def list_threads(server: AppServer, _call: Call, params: ThreadListParams)
 def _backwards(query: ThreadQuery, first: StoredThread) -> str:
     """The cursor of a page in the other direction; it begins with *first* again (Codex 0.169)."""
     other_way = msgspec.structs.replace(query, descending=not query.descending, cursor=None)
-    before = "~" if other_way.descending else ""
-    return thread_cursor(other_way, msgspec.structs.replace(first, id=before))
+    before = UUID(int=(1 << 128) - 1 if other_way.descending else 0)
+    return thread_cursor(other_way, msgspec.structs.replace(first, id=str(before)))
 
 
 async def read(server: AppServer, _call: Call, params: ReadParams) -> Json:
