@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tests import golden_homes
 from tests.engine.helpers import (
@@ -271,6 +271,8 @@ async def test_after_every_line_a_thread_can_be_taken_up(mode: str) -> None:
     st.lists(st.sampled_from(STEPS), min_size=1, max_size=7),
     st.sampled_from(["legacy", "paginated"]),
 )
+@example(["overflow", "back"], "legacy")
+@example(["plain", "overflow", "compact", "plain"], "paginated")
 def test_no_script_makes_a_difference_after_a_restart(steps: list[str], mode: str) -> None:
     async def run() -> None:
         for moment in await played(steps, mode):

@@ -34,7 +34,6 @@ class TokenBook:
         last: TokenUsage | None,
         window: int,
         rate_limits: Json | None = None,
-        overflown: bool = False,
     ) -> None:
         self.total = total
         """Of the thread, with what a fork took over; ``None`` before the first response."""
@@ -42,9 +41,6 @@ class TokenBook:
         """Of the last response; after a compaction or a revert what the context is estimated at."""
         self.window = window
         self.rate_limits = rate_limits
-        self.overflown = overflown
-        """Whether the context did not fit. The counters do not always show it: of a thread that
-        used more than a window before, the last response seems to be empty then."""
         self._news = False
 
     @property
@@ -52,11 +48,18 @@ class TokenBook:
         """What the context held at the last response, the response included."""
         return 0 if self.last is None else self.last.total_tokens
 
+    @property
+    def overflown(self) -> bool:
+        """Whether the context did not fit where :meth:`fill_window` cannot say it by the size of
+        the last response: of a thread that had used more than a window before, that is nothing."""
+        if self.total is None or self.last is None or self.last.total_tokens:
+            return False
+        return self.total == TokenUsage(total_tokens=self.total.total_tokens or self.window)
+
     def book(self, usage: TokenUsage) -> None:
         """Count a response."""
         self.total = usage if self.total is None else add_usage(self.total, usage)
         self.last = usage
-        self.overflown = False
         self._news = True
 
     def limits(self, snapshot: Json) -> None:
@@ -71,15 +74,13 @@ class TokenBook:
         """Say how large the context is now that it was replaced; nothing was used for that."""
         if self.total is None:
             self.total = TokenUsage()
-        self.last = TokenUsage(total_tokens=tokens)
-        self.overflown = False
+        self.last = TokenUsage(total_tokens=max(tokens, 1))  # none: see overflown
 
     def fill_window(self) -> None:
         """Say that the context did not fit: the counters jump to the window, as Codex writes it."""
         before = 0 if self.total is None else self.total.total_tokens
         self.total = TokenUsage(total_tokens=self.window)
         self.last = TokenUsage(total_tokens=max(self.window - before, 0))
-        self.overflown = True
 
     def take(self, turn_id: str) -> TokenCount | None:
         """The event that is due; ``None`` if nothing was booked since the last."""
@@ -102,20 +103,12 @@ def token_book(stored: TokenUsage | None, fold: ContextFold, window: int) -> Tok
     """The books of a thread that goes on: what its history says, or its metadata if that knows of
     a response more."""
     total = total_usage({"info": fold.token_info})
-    filled = (fold.token_info or {}).get("model_context_window")
-    overflown = isinstance(filled, int) and total == TokenUsage(total_tokens=filled)
     for usage in fold.unreported:
         total = usage if total is None else add_usage(total, usage)
     if stored is not None and (total is None or stored.total_tokens > total.total_tokens):
         total = stored
     last = last_usage({"info": fold.token_info})
-    return TokenBook(
-        total=total,
-        last=last,
-        window=window,
-        rate_limits=fold.rate_limits,
-        overflown=overflown,
-    )
+    return TokenBook(total=total, last=last, window=window, rate_limits=fold.rate_limits)
 
 
 def add_usage(one: TokenUsage, other: TokenUsage) -> TokenUsage:
