@@ -22,13 +22,15 @@ from tests.engine.helpers import (
     say,
     started,
     statuses,
+    texts,
     told,
     totals,
     types,
 )
+from tests.engine.moments import check_pairs
 
 from threadstore.engine import AskUser, RequestUserInput, StreamError, ToolCallRequest
-from threadstore.engine.model import ModelError
+from threadstore.engine.model import ModelError, ModelRequest
 from threadstore.errors import InvalidRequest
 from threadstore.stores.memory import MemoryThreadStore
 from threadstore.testing.faults import FaultyStore
@@ -320,6 +322,50 @@ async def test_the_end_is_told_truthfully_after_a_restart(any_manager: ThreadMan
     heard = [text.partition("\n")[0] for text in said(model.requests[0])]
     assert heard == ["one", "a", "two", "<turn_aborted>", "three", "four"]
     await session.close()
+
+
+def _calls_first(request: ModelRequest) -> Reply:
+    if any(item["type"] == "function_call" for item in request.input):
+        return reply(Say("ok"))
+    return reply(Think("**Hm**"), Say("Look"), *[Call("add", {"a": 1, "b": 2})] * 2)
+
+
+@pytest.mark.parametrize("mode", ["legacy", "paginated"])
+async def test_a_turn_can_be_interrupted_at_every_moment(mode: str) -> None:
+    """Whatever step of the loop it falls on, all is kept once, and a restart sends the same."""
+    steps = 0
+    while True:
+        async with managed(MemoryThreadStore()) as manager:
+            session, _ = await started(manager, _calls_first, tools=[add], history_mode=mode)
+            turn = await session.start_turn("hi")
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            if turn.done:
+                await session.close()
+                break
+            accepted = session.takes_input
+            if accepted:
+                await session.steer("also")
+            result = await session.interrupt()
+            items = await history(manager, session.id)
+            assert [item.kind for item in items].count("task_started") == 1
+            ends = [item.kind for item in items if item.kind in ("turn_aborted", "task_complete")]
+            expected = "turn_aborted" if result.status == "interrupted" else "task_complete"
+            assert ends == [expected]
+            live = session._state.request()
+            heard = texts(live, "user")
+            assert (heard.count("hi"), heard.count("also")) == (1, accepted)
+            check_pairs(live.input)
+            used = len(totals(items))
+            assert (totals(items) or [0])[-1] == 120 * used == session.usage.total.total_tokens
+            assert result.usage == session.usage.total
+            await session.close()
+            again, _ = await resumed(manager, session.id, [], tools=[add])
+            assert again._state.request() == live
+            assert again.usage == session.usage
+            await again.close()
+        steps += 1
+    assert steps > 30
 
 
 async def test_whoever_stops_waiting_does_not_stop_the_interruption(manager: ThreadManager) -> None:

@@ -188,6 +188,9 @@ class TurnRun:
         state = self._state
         try:
             await self._open()  # what the user said is kept, also if it came to nothing
+            due = state.tokens.take(self.turn.id)  # an interruption may fall on any moment
+            if due is not None:
+                await state.journal.record(due)
             await self._take_steered()
             if status == "interrupted":
                 await state.journal.record(*self._abort())
