@@ -99,7 +99,7 @@ def check_pairs(items: Sequence[Json]) -> None:
         kind = item["type"]
         if kind.endswith("_call_output"):
             open_calls.remove(item["call_id"])
-        elif kind == "function_call":
+        elif kind in ("custom_tool_call", "function_call"):
             assert item["call_id"] not in open_calls
             open_calls.add(item["call_id"])
     assert not open_calls

@@ -38,7 +38,7 @@ from threadstore.store import AppendReceipt, ThreadStore
 from threadstore.stores.memory import MemoryThreadStore
 from threadstore.testing import ManualClock
 from threadstore.testing.faults import FaultyStore
-from threadstore.testing.scripted_model import Call, Failed, Reply, Say, Think
+from threadstore.testing.scripted_model import Call, Failed, Raw, Reply, Say, Think
 from threadstore.testing.wrapper import ThreadStoreWrapper
 
 if TYPE_CHECKING:
@@ -205,6 +205,46 @@ async def test_a_client_that_breaks_fails_the_turn(manager: ThreadManager) -> No
     )
     assert await statuses(manager, session.id) == ["failed"]
     await session.close()
+
+
+ODD: list[dict[str, Any]] = [
+    {},
+    {"type": None},
+    {"type": "message"},
+    {"type": "message", "role": "assistant", "content": "text"},
+    {"type": "message", "role": "assistant", "content": [None, {"type": "refusal"}]},
+    {"type": "reasoning", "summary": "text", "content": [5]},
+    {"type": "function_call"},
+    {"type": "function_call", "call_id": 5, "name": "add"},
+    {"type": "function_call", "call_id": "c", "name": None, "arguments": {"a": 1}},
+    {"type": "function_call", "call_id": "c", "name": "add", "namespace": 5, "arguments": "{}"},
+    {"type": "custom_tool_call", "call_id": "c", "name": "add", "input": None},
+    {"type": "web_search_call", "action": "search"},
+    {"type": "something_new", "id": "x"},
+]
+
+
+@pytest.mark.parametrize("mode", ["legacy", "paginated"])
+@pytest.mark.parametrize("item", ODD, ids=str)
+async def test_an_output_item_of_an_odd_shape_does_no_harm(
+    manager: ThreadManager, item: dict[str, Any], mode: str
+) -> None:
+    odd = {"now": True}
+
+    def answers(_: ModelRequest) -> Reply:
+        return reply(Raw(item)) if odd.pop("now", False) else reply(Say("ok"))
+
+    session, model = await started(manager, answers, tools=[add], history_mode=mode)
+    result = await say(session, "hi")
+    assert result.status in ("completed", "failed")
+    assert (await say(session, "more")).status == "completed"
+    check_pairs(model.requests[-1].input)
+    assert "hi" in said(model.requests[-1])
+    live = session._state.request()
+    await session.close()
+    again, _ = await resumed(manager, session.id, [], tools=[add])
+    assert again._state.request() == live
+    await again.close()
 
 
 # The store

@@ -37,6 +37,7 @@ def kept_item(item: Json) -> RolloutItem:
     dropped = _DROPPED.get(item.get("type", ""), ())
     kept = {key: value for key, value in item.items() if key not in dropped}
     if item.get("type") == "message":
+        kept.setdefault("role", "assistant")  # without one it could never be sent again
         parts = item.get("content")
         kept["content"] = [_kept_part(part) for part in parts] if isinstance(parts, list) else []
         if kept.get("phase") is None:
