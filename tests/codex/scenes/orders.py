@@ -10,7 +10,7 @@ from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 Json = dict[str, Any]
 
@@ -201,7 +201,7 @@ def settled_events(words: Iterable[str]) -> list[str]:
     """
     rows: list[list[str]] = []
     tools: list[str] = []
-    for of_tools, group in groupby(_limits_first([*words]), lambda w: bool(_TOOL_EVENT.match(w))):
+    for of_tools, group in groupby(_of_turns(words), lambda word: bool(_TOOL_EVENT.match(word))):
         row = [*group]
         if not of_tools:
             rows.append(row)
@@ -219,6 +219,16 @@ def _limits_first(words: list[str]) -> list[str]:
         if word.startswith("turn/completed") and after.startswith("account/"):
             words[place : place + 2] = after, word
     return words
+
+
+def _of_turns(words: Iterable[str]) -> Iterator[str]:
+    """Without what is told between turns, on a fork or a rollback; tools are of the turn before."""
+    within = False
+    for word in _limits_first([*words]):
+        within = within or word == "turn/started"
+        if within or _TOOL_EVENT.match(word):
+            yield word
+        within = within and not word.startswith("turn/completed")
 
 
 def _stage(word: str) -> tuple[int, str]:
