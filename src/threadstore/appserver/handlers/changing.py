@@ -138,6 +138,7 @@ async def archive(server: AppServer, call: Call, params: ArchiveParams) -> None:
     await server.unload(thread_id)
     archived = await server.manager.archive(thread_id)
     await _close(server, archived)
+    await server.peer(call).told()
     await call.reply({})
     for each in archived:
         server.tell_all("thread/archived", {"threadId": each})
@@ -167,6 +168,7 @@ async def delete(server: AppServer, call: Call, params: ThreadParams) -> None:
             raise
         deleted = (thread_id,)  # it was never stored, and is gone now that it is closed
     await _close(server, deleted)
+    await server.peer(call).told()
     await call.reply({})
     for each in deleted:
         server.tell_all("thread/deleted", {"threadId": each})
