@@ -101,6 +101,10 @@ class TurnRun:
         error = await self._end(status, error)
         return self._result(status if error is None else "failed", error)
 
+    def unknown_end(self) -> TurnResult:
+        """The result if :meth:`run` does not come to an end of its own."""
+        return self._result("failed", TurnError(message="the turn did not end", info="other"))
+
     def _result(self, status: TurnOutcome, error: TurnError | None) -> TurnResult:
         return TurnResult(
             turn_id=self.turn.id,
@@ -168,7 +172,11 @@ class TurnRun:
                 await sampling.run(retries.may)
             except ModelError as error:
                 await self._note_overflow(error)
-                await retries.next(error)
+                try:
+                    await retries.next(error)
+                except asyncio.CancelledError:
+                    await sampling.keep_half_a_message()
+                    raise
             else:
                 return sampling
 

@@ -110,10 +110,12 @@ class Sampling:
                 await self._read()
             except ModelError as error:
                 failure = error
+                if error.kind == "usage_limit_exceeded":
+                    self._state.tokens.exhausted()
                 if error.usage is not None:
                     await self._book(Completed("", error.usage))
                 if not may_retry(error):
-                    await self._keep_half_a_message()
+                    await self.keep_half_a_message()
             await self._drain()
         except asyncio.CancelledError:
             await self._abandon()
@@ -210,7 +212,8 @@ class Sampling:
         if item.get("type") in CALLS and isinstance(item.get("call_id"), str):
             self._call(item)
 
-    async def _keep_half_a_message(self) -> None:
+    async def keep_half_a_message(self) -> None:
+        """Keep what was said of a message that nobody will complete."""
         text = "".join(self._text)
         self._text.clear()
         if not text or self._item_id is None:
@@ -270,7 +273,7 @@ class Sampling:
 
     async def _abandon(self) -> None:
         """Keep what there is after an interruption: half a message, outputs, aborted calls."""
-        await self._keep_half_a_message()
+        await self.keep_half_a_message()
         waiting = [call for call in self._calls if not call.kept]
         for call in waiting:
             if call.task is not None and not call.settled:

@@ -401,11 +401,14 @@ class Session:
         return turn
 
     async def _drive(self, run: TurnRun) -> None:
-        result = await run.run()
-        self._current = None
-        run.turn.end(result)
-        self._queue_waits = result.status != "completed" and bool(self._queue)
-        self._next()
+        result = run.unknown_end()
+        try:
+            result = await run.run()
+        finally:  # whatever happened, nobody waits for ever
+            self._current = None
+            run.turn.end(result)
+            self._queue_waits = result.status != "completed" and bool(self._queue)
+            self._next()
 
     def _next(self) -> None:
         """Start the turn that waited longest, if any."""

@@ -70,6 +70,10 @@ class TokenBook:
         self.rate_limits = {**snapshot, **kept, **said}
         self._news = True
 
+    def exhausted(self) -> None:
+        """Note that the account's limit is reached, whatever is known of it."""
+        self._news = True
+
     def estimate(self, tokens: int) -> None:
         """Say how large the context is now that it was replaced; nothing was used for that."""
         if self.total is None:

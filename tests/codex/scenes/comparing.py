@@ -105,7 +105,6 @@ DIFFERENCES = (
     _lines("no_limits", r"token_count\(5201/1020\)", "token_count(5201/1020+limits)"),
     _events("no_limits", rf"(?<=\[(?:1020/1020|2040/1020|3161/1121)\]) {_NO_LIMITS}", ""),
     _events("no_limits", _NO_LIMITS, "account/rateLimits/updated"),
-    _lines("limit_reached", r"token_count\(null\) ", ""),
     _events("limit_reached", f"{_NO_LIMITS} ", ""),
     _lines("nothing_known", r"token_count\((null|1020/1020)\) ", ""),
     _events("nothing_known", rf"(thread/tokenUsage/updated\S+ )?{_NO_LIMITS} ", ""),
