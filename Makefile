@@ -27,8 +27,9 @@ run: $(READY)  ## your Codex threads, or an example conversation if there are no
 test: $(READY)  ## the test suite
 	$(BIN)/python -m pytest -n 2 -m 'not codex and not cluster'
 
-test-deep: $(READY)  ## PostgreSQL for long: 1,000 threads, writers and servers killed 100 times
-	DEEP=1 $(BIN)/python -m pytest tests/stores/postgres/test_faults.py tests/stores/postgres/test_hammering.py
+test-deep: $(READY)  ## for long: writers, agents and servers killed hundreds of times
+	DEEP=1 $(BIN)/python -m pytest --timeout 3600 tests/stores/postgres/test_faults.py \
+	  tests/stores/postgres/test_hammering.py tests/engine/test_kills.py
 
 test-codex: $(READY)  ## the tests against real Codex binaries (installed from npm into .cache)
 	$(BIN)/python -m pytest -m codex tests/codex
