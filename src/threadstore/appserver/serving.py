@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["serve"]
 
-GRACE: Final = 2.0
+GRACE: Final = 1.5
 """Seconds that turns, running requests and slow readers each have when the server stops."""
 LISTEN_HINT: Final = "use stdio://, unix://PATH or ws://HOST:PORT"
 
