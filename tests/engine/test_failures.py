@@ -75,7 +75,9 @@ async def test_what_cannot_be_mended_fails_the_turn_at_once(
     assert (result.status, result.last_message) == ("failed", None)
     assert result.error is not None
     assert (result.error.message, result.error.info) == ("m", info)
-    assert await outline(any_manager, session.id) == [*OPENING, "task_complete"]
+    # A limit that is reached is news of the limits, also where nothing else is known of them.
+    counted = ["token_count"] if info == "usage_limit_exceeded" else []
+    assert await outline(any_manager, session.id) == [*OPENING, *counted, "task_complete"]
     (stored,) = await turns(any_manager, session.id)
     assert (stored.status, stored.error) == ("failed", result.error)
     assert (await say(session, "again")).status == "completed"
