@@ -7,7 +7,6 @@ that is enough, and never appear in an error or a log.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 import ipaddress
@@ -262,13 +261,13 @@ def _claims(token: str | None, secret: bytes) -> _Claims | None:
         if msgspec.json.decode(_decoded(header), type=_Header).alg != "HS256":
             return None
         return msgspec.json.decode(_decoded(body), type=_Claims)
-    except (UnicodeError, binascii.Error, msgspec.DecodeError, RecursionError):
+    except (ValueError, msgspec.DecodeError, RecursionError):
         return None
 
 
 def _decoded(text: str) -> bytes:
     if "=" in text:
-        raise binascii.Error("padding")
+        raise ValueError("padding")
     return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
 
 
