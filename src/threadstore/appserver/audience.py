@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
-from threadstore.appserver.narration import IDLE, active_status
+from threadstore.appserver.narration import FAILED, IDLE, active_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,9 +51,16 @@ class OpenThread(ABC):
         return ()
 
     @property
+    def failed(self) -> bool:
+        """Whether the last turn failed."""
+        return False
+
+    @property
     def status(self) -> Json:
         """Its status as the protocol says it."""
-        return dict(IDLE) if self.turn_id is None else active_status(*self.waiting_for)
+        if self.turn_id is None:
+            return dict(FAILED if self.failed else IDLE)
+        return active_status(*self.waiting_for)
 
     @abstractmethod
     async def read(self) -> StoredThread:

@@ -61,6 +61,11 @@ class LoadedThread(OpenThread):
         """What the turn waits for."""
         return ("waitingOnUserInput",) if self._narrator.waiting else ()
 
+    @property
+    def failed(self) -> bool:
+        """Whether the last turn failed."""
+        return self._narrator.failed
+
     def join(self, peer: Peer) -> None:
         """Let *peer* hear of it, and be asked."""
         super().join(peer)
@@ -155,8 +160,9 @@ class LoadedThread(OpenThread):
                 "autoResolutionMs": None,
             }
             try:
-                answer = await peer.connection.request("item/tool/requestUserInput", params)
-            except RpcError:
+                method = "item/tool/requestUserInput"
+                answer = await peer.connection.request(method, params, result=dict[str, Any])
+            except RpcError:  # also for an answer of another shape: the turn goes on without
                 answer = {"answers": {}}
             for notice in self._narrator.asked(-1):
                 self.tell(notice.method, notice.params)

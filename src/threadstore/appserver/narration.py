@@ -1,7 +1,7 @@
 """The events of a session as the notifications of Codex's v2 protocol, in Codex's order.
 
-Where Codex's own order is at fault this one is not: what started completes, and nothing of a turn
-comes after its end.
+Where Codex's own order is at fault this one is not: what completes was started, and nothing of a
+turn comes after its end. A message that breaks off, since the model did, never completes, as there.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ __all__ = ["Narrator", "Notice", "active_status", "new_turn"]
 Json = dict[str, Any]
 
 IDLE: Json = {"type": "idle"}
+FAILED: Json = {"type": "systemError"}
+"""The status of a thread from a failure to its next turn."""
 
 
 class Notice(NamedTuple):
@@ -77,6 +79,8 @@ class Narrator:
         self._last_message: Json | None = None
         self.waiting = 0
         """How many questions wait for the user."""
+        self.failed = False
+        """Whether the last turn failed."""
 
     def tell(self, event: Event) -> list[Notice]:
         """The notifications that *event* is, in order; some events are none."""
@@ -104,7 +108,7 @@ class Narrator:
             case TokenCount():
                 return self._tokens(event)
             case StreamError() | ErrorEvent():
-                return [self._error(event)]
+                return self._error(event)
             case RequestUserInput():
                 return self.asked(1)
             case ToolCallRequest() | _:
@@ -129,6 +133,7 @@ class Narrator:
         self._last_message = None
         self._summaries.clear()
         self._open.clear()
+        self.failed = False
         turn = new_turn(event.turn_id, started_at=event.started_at)
         started = Notice("turn/started", {"threadId": self._thread_id, "turn": turn})
         return [self._status(active_status()), started]
@@ -151,7 +156,11 @@ class Narrator:
         }
         ended = Notice("turn/completed", {"threadId": self._thread_id, "turn": turn})
         self.waiting = 0
-        return [self._status(IDLE), ended]
+        if status != "failed":
+            return [self._status(IDLE), ended]
+        told = [] if self.failed else [self._status(FAILED)]
+        self.failed = True
+        return [*told, ended]
 
     def _item_started(self, event: ItemStarted) -> list[Notice]:
         item = _item(event.payload())
@@ -200,12 +209,16 @@ class Narrator:
             told.append(Notice("account/rateLimits/updated", limits))
         return told
 
-    def _error(self, event: StreamError | ErrorEvent) -> Notice:
+    def _error(self, event: StreamError | ErrorEvent) -> list[Notice]:
         retries = isinstance(event, StreamError)
         details = event.additional_details if isinstance(event, StreamError) else None
         error = TurnError(message=event.message, info=event.codex_error_info, details=details)
         params = {"error": protocol_error(error), "willRetry": retries}
-        return self._notice("error", event, params)
+        notice = self._notice("error", event, params)
+        if retries:
+            return [notice]
+        self.failed = True
+        return [self._status(FAILED), notice]
 
 
 def _item(payload: Json) -> Json | None:

@@ -223,6 +223,11 @@ class Session:
         return self._current is not None and self._current.steerable
 
     @property
+    def token_info(self) -> Json | None:
+        """What was used, as the last ``token_count`` says it; ``None`` if nothing was."""
+        return self._state.tokens.info
+
+    @property
     def usage(self) -> ThreadUsage:
         """What the thread used, by model; what a fork took over apart."""
         return self._state.ledger.usage or ThreadUsage()

@@ -93,14 +93,18 @@ class TokenBook:
     def event(self, turn_id: str) -> TokenCount:
         """The event, due or not."""
         self._news = False
-        info = None
-        if self.total is not None:
-            info = {
-                "total_token_usage": msgspec.to_builtins(self.total),
-                "last_token_usage": msgspec.to_builtins(self.last or TokenUsage()),
-                "model_context_window": self.window,
-            }
-        return TokenCount(turn_id=turn_id, info=info, rate_limits=self.rate_limits)
+        return TokenCount(turn_id=turn_id, info=self.info, rate_limits=self.rate_limits)
+
+    @property
+    def info(self) -> Json | None:
+        """What the event says was used; ``None`` if nothing was."""
+        if self.total is None:
+            return None
+        return {
+            "total_token_usage": msgspec.to_builtins(self.total),
+            "last_token_usage": msgspec.to_builtins(self.last or TokenUsage()),
+            "model_context_window": self.window,
+        }
 
 
 def token_book(stored: TokenUsage | None, fold: ContextFold, window: int) -> TokenBook:

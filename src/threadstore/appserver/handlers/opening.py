@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from threadstore.appserver.loaded import LoadedThread
 from threadstore.appserver.params import (
     ForkParams,
     InitializeParams,
@@ -17,14 +18,17 @@ from threadstore.appserver.params import (
     ThreadParams,
 )
 from threadstore.appserver.views import turns_of, turns_page
-from threadstore.appserver.wording import protocol_sandbox, stored_sandbox
+from threadstore.appserver.wording import protocol_sandbox, protocol_usage, stored_sandbox
 from threadstore.engine import Session, SessionSettings
 from threadstore.errors import InvalidRequest
 from threadstore.metadata import NewThread
 from threadstore.version import VERSION
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from threadstore.appserver.audience import OpenThread
+    from threadstore.appserver.peers import Peer
     from threadstore.appserver.server import AppServer
     from threadstore.history.turns import StoredTurn
     from threadstore.jsonrpc import Call
@@ -92,7 +96,7 @@ async def start(server: AppServer, call: Call, params: StartParams) -> None:
     peer.tell("thread/started", {"thread": answer["thread"]})
 
 
-async def resume(server: AppServer, call: Call, params: ResumeParams) -> Json:
+async def resume(server: AppServer, call: Call, params: ResumeParams) -> None:
     """A thread from the store, loaded if it was not; the client follows it from now on."""
     thread_id = server.thread_id(params.thread_id)
     if params.history is not None:
@@ -105,13 +109,24 @@ async def resume(server: AppServer, call: Call, params: ResumeParams) -> Json:
     answer = await _opened(server, thread, turns)
     page = params.initial_turns_page
     first = None if page is None else await turns_page(server, thread_id, page, cursor=None)
-    return {
-        **answer,
-        "collaborationMode": None,
-        "initialTurnsPage": first,
-        "turnsBackwardsCursor": None,
-        "itemsBackwardsCursor": None,
-    }
+    await call.reply(
+        {
+            **answer,
+            "collaborationMode": None,
+            "initialTurnsPage": first,
+            "turnsBackwardsCursor": None,
+            "itemsBackwardsCursor": None,
+        }
+    )
+    _tell_usage(server.peer(call), thread, turns)
+
+
+def _tell_usage(peer: Peer, thread: OpenThread, turns: Sequence[StoredTurn]) -> None:
+    """Whoever gets all turns is told what they used (Codex 0.131 and 0.169)."""
+    if isinstance(thread, LoadedThread) and turns and (info := thread.session.token_info):
+        place = {"threadId": thread.id, "turnId": turns[-1].id}
+        params = {**place, "tokenUsage": protocol_usage(info)}
+        peer.tell("thread/tokenUsage/updated", params)
 
 
 async def fork(server: AppServer, call: Call, params: ForkParams) -> None:
@@ -136,6 +151,7 @@ async def fork(server: AppServer, call: Call, params: ForkParams) -> None:
     turns = () if params.exclude_turns else await turns_of(server, session.id)
     answer = await _opened(server, thread, turns)
     await call.reply(answer)
+    _tell_usage(peer, thread, turns)
     peer.tell("thread/started", {"thread": {**answer["thread"], "turns": []}})
 
 
