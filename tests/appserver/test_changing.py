@@ -13,12 +13,12 @@ from threadstore.testing.scripted_model import Reply, Say
 Json = dict[str, Any]
 HELLO = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "psst"}]}
 
-METADATA = [
+METADATA: list[tuple[str, Json]] = [
     ("thread/name/set", {"name": "n"}),
     ("thread/metadata/update", {"gitInfo": {"branch": "b"}}),
     ("thread/memoryMode/set", {"mode": "disabled"}),
 ]
-SESSION = [
+SESSION: list[tuple[str, Json]] = [
     ("thread/settings/update", {"effort": "high"}),
     ("thread/inject_items", {"items": [HELLO]}),
     ("thread/compact/start", {}),
