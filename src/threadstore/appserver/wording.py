@@ -51,8 +51,7 @@ def user_input(parts: list[Json]) -> list[Text | Image | LocalImage]:
     for part in parts:
         kind = part.get("type")
         if kind == "text":
-            elements = snake_keys(part.get("text_elements") or part.get("textElements") or [])
-            said.append(Text(_string(part, "text"), tuple(elements)))
+            said.append(Text(_string(part, "text"), _elements(part)))
         elif kind == "image":
             said.append(Image(_string(part, "url")))
         elif kind == "localImage":
@@ -62,6 +61,13 @@ def user_input(parts: list[Json]) -> list[Text | Image | LocalImage]:
         else:
             raise InvalidRequest(f"no input of type {kind!r} is taken here")
     return said
+
+
+def _elements(part: Json) -> tuple[Json, ...]:
+    elements = part.get("text_elements") or part.get("textElements") or []
+    if not isinstance(elements, list) or not all(isinstance(each, dict) for each in elements):
+        raise InvalidRequest("text_elements must be a list of objects")
+    return tuple(snake_keys(elements))
 
 
 def _string(part: Json, key: str) -> str:
