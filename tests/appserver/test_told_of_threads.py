@@ -38,6 +38,22 @@ async def test_whoever_gets_all_turns_is_told_what_they_used(any_world: World) -
         assert told["tokenUsage"] == used["tokenUsage"]
 
 
+async def test_everybody_is_told_of_a_thread_that_is_loaded_before_it_is_answered(
+    any_world: World,
+) -> None:
+    client = await any_world.connect()
+    thread_id = await client.start(cwd="/a")
+    await client.turn(thread_id)
+    await client.ask("thread/unsubscribe", threadId=thread_id)
+    await client.note("thread/closed", threadId=thread_id)
+    watching, other = await any_world.connect(), await any_world.connect()
+    seen = len(other.heard)
+    await other.ask("thread/resume", threadId=thread_id, excludeTurns=True)
+    assert other.methods(seen) == ["thread/status/changed", "=thread/resume"]
+    told = await watching.note("thread/status/changed", threadId=thread_id)
+    assert told["status"] == {"type": "idle"}
+
+
 async def test_whoever_wants_no_turns_is_not_told_what_they_used(world: World) -> None:
     client = await world.connect()
     thread_id = await client.start(cwd="/a")

@@ -156,10 +156,15 @@ class AppServer:
         if thread is not None:
             return thread
         try:
-            return self.keep(await self._resumed(thread_id, settings))
+            session = await self._resumed(thread_id, settings)
         except Conflict as error:
             if error.holder is None or not self.manager.store.capabilities.watch_thread:
                 raise
+        else:
+            thread = self.keep(session)
+            status = {"threadId": thread_id, "status": thread.status}
+            self.tell_all("thread/status/changed", status)
+            return thread
         thread = self.loaded[thread_id] = await FollowedThread.open(
             self.manager,
             thread_id,

@@ -98,17 +98,19 @@ async def start(server: AppServer, call: Call, params: StartParams) -> None:
 
 async def resume(server: AppServer, call: Call, params: ResumeParams) -> None:
     """A thread from the store, loaded if it was not; the client follows it from now on."""
+    peer = server.peer(call)
     thread_id = server.thread_id(params.thread_id)
     if params.history is not None:
         raise InvalidRequest("a history is not taken from clients", hint="resume a stored thread")
     settings = _going_on(server, params, await server.manager.read(thread_id))
     async with server.opening(thread_id):
         thread = await server.open(thread_id, settings)
-        thread.join(server.peer(call))
+        thread.join(peer)
     turns = () if params.exclude_turns else await turns_of(server, thread_id)
     answer = await _opened(server, thread, turns)
     page = params.initial_turns_page
     first = None if page is None else await turns_page(server, thread_id, page, cursor=None)
+    await peer.told()
     await call.reply(
         {
             **answer,
@@ -118,7 +120,7 @@ async def resume(server: AppServer, call: Call, params: ResumeParams) -> None:
             "itemsBackwardsCursor": None,
         }
     )
-    _tell_usage(server.peer(call), thread, turns)
+    _tell_usage(peer, thread, turns)
 
 
 def _tell_usage(peer: Peer, thread: OpenThread, turns: Sequence[StoredTurn]) -> None:
