@@ -31,7 +31,7 @@ TITLE: Final = "Say hello"
 
 
 class SceneModel(ScriptedModelServer):
-    """Scenes: plain think slow (waits at the gate) tool fail; whatever has no scene is plain."""
+    """Scenes: plain think slow steered (both wait at a gate) tool fail; others are plain."""
 
     def __init__(self) -> None:
         super().__init__(self._answer)
@@ -49,6 +49,8 @@ class SceneModel(ScriptedModelServer):
             case "slow":
                 gate = Pause(self.gates[text])
                 said = [Say("This answer takes its time."), gate, Say("At last.")]
+            case "steered":
+                said = [Say("First this."), Pause(self.gates[text])]
             case "tool" if not outputs:
                 said = [Call("greeting", {"name": "Ada"})]
             case "tool":

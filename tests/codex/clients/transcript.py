@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from tests.codex.scenes.orders import notification_word
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 __all__ = ["Answer", "Transcript", "members"]
 
 Json = dict[str, Any]
-_ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+PATIENCE: Final = 30.0
+_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d|\d{4}/\d\d/\d\d")
 _TIMES: Final = re.compile(r"At(Ms)?$|^durationMs$")
 _CURSORS: Final = re.compile(r"Cursor$")
+_TOTAL: Final = re.compile(r"\[\d+/")
 
 
 class Answer(NamedTuple):
@@ -31,12 +35,28 @@ class Transcript:
     """What ``tee.py`` wrote down, in the order in which it was said."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
 
     def messages(self) -> Iterator[tuple[bool, Json]]:
         """Whether the client said it, and what; only whole lines."""
-        for line in self._path.read_text().split("\n")[:-1]:
+        text = self.path.read_text() if self.path.exists() else ""
+        for line in text.split("\n")[:-1]:
             yield line.startswith(">"), json.loads(line[2:])
+
+    def count(self, method: str) -> int:
+        """How many notifications of a method have come so far."""
+        return sum(note["method"] == method for note in self.notifications())
+
+    def wait(self, method: str, count: int) -> None:
+        """Wait until so many have come: for what the client does not tell its user."""
+        deadline = time.monotonic() + PATIENCE
+        while self.count(method) < count:
+            assert time.monotonic() < deadline, f"no {method}"
+            time.sleep(0.02)
+
+    def notifications(self) -> list[Json]:
+        """What the server told."""
+        return [message for ours, message in self.messages() if not ours and "method" in message]
 
     def answers(self) -> list[Answer]:
         """What was asked, in this order, and the answers."""
@@ -46,72 +66,76 @@ class Transcript:
             if from_client and "id" in message and "method" in message:
                 asked[message["id"]] = message["method"]
             elif not from_client and "method" not in message:
-                answers[message["id"]] = {
-                    key: message[key] for key in ("result", "error") if key in message
-                }
+                answers[message["id"]] = {key: message[key] for key in message if key != "id"}
         return [Answer(method, answers.get(key, {})) for key, method in asked.items()]
 
-    def notifications(self) -> list[Json]:
-        """What the server told."""
-        return [message for ours, message in self.messages() if not ours and "method" in message]
+    def items(self) -> list[Json]:
+        """The items that were complete, in this order."""
+        return [
+            note["params"]["item"]
+            for note in self.notifications()
+            if note["method"] == "item/completed"
+        ]
 
-    def turns(self) -> list[list[str]]:
-        """What was told of each turn, one word per notification; what repeats counts once."""
-        words: list[list[str]] = []
+    def turns(self) -> list[str]:
+        """What was told of each turn, one word per notification; what repeats counts once.
+
+        Of token counts the words tell what the last response used, not the thread.
+        """
+        turns: list[list[str]] = []
+        within = False
         for note in self.notifications():
-            word = notification_word(note)
             if note["method"] == "turn/started":
-                words.append([])
-            if word and words and words[-1][-1:] != [word]:
-                words[-1].append(word)
-        return words
+                turns.append([])
+                within = True
+            word = notification_word(note)
+            if word is not None and within and turns[-1][-1:] != [_TOTAL.sub("[", word)]:
+                turns[-1].append(_TOTAL.sub("[", word))
+            within = within and note["method"] != "turn/completed"
+        return [" ".join(turn) for turn in turns]
 
-    def around_turns(self) -> list[str]:
-        """The methods of what was told of threads, and the answers to what changed them."""
+    def threads(self) -> str:
+        """What was told of threads, and the answers, ``=METHOD``, in this order."""
         asked: dict[str, str] = {}
-        words = []
+        words: list[str] = []
         for from_client, message in self.messages():
-            method = message.get("method", "")
             if from_client and "id" in message:
-                asked[message["id"]] = method
-            elif from_client:
-                continue
-            elif not method:
+                asked[message["id"]] = message["method"]
+            elif not from_client and "method" not in message:
                 words.append(f"={asked[message['id']]}")
-            elif method.startswith("thread/") and not method.startswith("thread/tokenUsage"):
-                status = message["params"].get("status")
-                words.append(f"{method}[{status['type']}]" if status else method)
-            elif method.startswith("turn/"):
-                words.append(method)
-        return words
+            elif not from_client and message["method"].startswith(("thread/", "turn/")):
+                words.append(_thread_word(message))
+        return " ".join(words)
+
+
+def _thread_word(note: Json) -> str:
+    status = note["params"].get("status")
+    return f"{note['method']}[{status['type']}]" if status else str(note["method"])
 
 
 def members(value: Any, places: dict[str, str], path: str = "") -> Iterator[tuple[str, Any]]:
-    """The leaves of a message by their paths, with names for *places*, ids and times."""
-    if isinstance(value, dict) and value:
+    """The leaves of a message by their paths. What is null is not there.
+
+    Ids, times, cursors and *places* have names instead of their values.
+    """
+    if isinstance(value, dict):
         for key, inner in value.items():
             known = inner is not None and not isinstance(inner, dict | list)
+            where = f"{path}/{_named(key, places)}"
             if known and _TIMES.search(key):
-                yield f"{path}/{key}", "a time"
+                yield where, "a time"
             elif known and _CURSORS.search(key):
-                yield f"{path}/{key}", "a cursor"
+                yield where, "a cursor"
             else:
-                yield from members(inner, places, f"{path}/{key}")
-    elif isinstance(value, list) and value:
+                yield from members(inner, places, where)
+    elif isinstance(value, list):
         for index, inner in enumerate(value):
             yield from members(inner, places, f"{path}/{index}")
-    elif isinstance(value, str):
-        for place, name in places.items():
-            value = value.replace(place, name)
-        yield path, _ID.sub("an id", value)
-    else:
-        yield path, value
+    elif value is not None:
+        yield path, _named(value, places) if isinstance(value, str) else value
 
 
-def sorted_members(value: Any, places: dict[str, str]) -> dict[str, Any]:
-    """All leaves of a message."""
-    return dict(sorted(_strict(members(value, places))))
-
-
-def _strict(pairs: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
-    yield from pairs
+def _named(text: str, places: dict[str, str]) -> str:
+    for place, name in places.items():
+        text = text.replace(place, name)
+    return _MOMENT.sub("a time", _ID.sub("an id", text))
