@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.appserver.world import World
+from tests.appserver.world import UNKNOWN, World, serving
 
 from threadstore.appserver.access import (
     BURST_SECONDS,
@@ -29,6 +29,7 @@ from threadstore.appserver.access import (
 )
 from threadstore.engine import Image, LocalImage, Text
 from threadstore.errors import InvalidRequest
+from threadstore.testing import LocalHarness
 
 Json = dict[str, Any]
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -328,3 +329,24 @@ async def test_a_client_that_asks_too_much_is_told_to_wait(world: World) -> None
     assert {error["code"] for error in errors} == {-32001}
     assert errors[0]["data"] == {"errorInfo": "server_overloaded"}
     assert (await other.ask("thread/loaded/list"))["data"] == []
+
+
+@pytest.mark.parametrize("method", ["thread/resume", "thread/fork"])
+async def test_a_path_names_a_thread_of_the_store_or_none(tmp_path: Path, method: str) -> None:
+    """Codex reads any file that a client names here."""
+    async with serving(LocalHarness(tmp_path).open()) as world:
+        client = await world.connect()
+        thread_id = await client.start()
+        await client.turn(thread_id)
+        path = (await client.ask("thread/read", threadId=thread_id))["thread"]["path"]
+        foreign = tmp_path.parent / os.path.basename(path)
+        foreign.write_bytes(Path(path).read_bytes())
+        for wrong in (str(foreign), f"{path}/../{os.path.basename(path)}", "/etc/passwd", "x"):
+            for named in (thread_id, UNKNOWN, ""):
+                error = await client.refusal(method, threadId=named, path=wrong)
+                assert error.code == -32600
+                assert "path" in error.message
+        for right in (path, "", None):
+            answer = await client.ask(method, threadId=thread_id, path=right)
+            assert answer["thread"]["turns"]
+        assert (await client.ask(method, threadId=UNKNOWN, path=path))["thread"]["turns"]

@@ -95,7 +95,8 @@ async def test_a_follower_is_told_what_the_writer_tells(
     answer = await follower.ask("thread/resume", threadId=thread_id)
     assert answer["thread"]["status"] == {"type": "idle"}
     assert [turn["status"] for turn in answer["thread"]["turns"]] == ["completed"]
-    start = len(writer.heard)
+    await follower.settle()
+    start, joined = len(writer.heard), len(follower.heard)
     first.says(Reply(Think("first", "then"), Call("add", {"a": 1, "b": 2})), Reply(Say("three")))
     turn = await writer.turn(thread_id, "two")
     await follower.completed(turn["id"])
@@ -103,7 +104,7 @@ async def test_a_follower_is_told_what_the_writer_tells(
     expected = told(writer, start)
     if mode == "legacy":  # its histories hold calls for the model only, as those of Codex
         expected = [each for each in expected if "dynamicToolCall" not in str(each.get("item"))]
-    assert told(follower) == expected
+    assert told(follower, joined) == expected
     items = [note["item"] for note in follower.notes("item/completed")]
     read = await follower.ask("thread/read", threadId=thread_id, includeTurns=True)
     assert timeless(items) == timeless(read["thread"]["turns"][-1]["items"])

@@ -88,6 +88,11 @@ class FollowedThread(OpenThread):
         """The turn that its writer runs."""
         return self._retelling.turn_id
 
+    @property
+    def failed(self) -> bool:
+        """Whether the last turn that was heard of failed."""
+        return self._narrator.failed
+
     async def read(self) -> StoredThread:
         """Its metadata as it is now."""
         return await self._manager.read(self.id)

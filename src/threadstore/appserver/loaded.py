@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 __all__ = ["LoadedThread"]
 
 Json = dict[str, Any]
+
+ANSWER_SECONDS: Final = 1.0
+"""For the answers to interruptions to leave, before others hear that the turn has ended."""
 
 
 class LoadedThread(OpenThread):
@@ -121,8 +124,10 @@ class LoadedThread(OpenThread):
         if turn is not None and turn.id == turn_id:
             await turn.result()
         waiting, self._interrupts = self._interrupts, []
-        for answered in waiting:
-            await answered.wait()
+        with suppress(TimeoutError):  # who does not read holds nobody else up
+            async with asyncio.timeout(ANSWER_SECONDS):
+                for answered in waiting:
+                    await answered.wait()
         for task in self._asking.values():
             task.cancel()
 

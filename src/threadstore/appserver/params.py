@@ -103,6 +103,7 @@ class TurnsPageParams(_Params, kw_only=True):
 
 class ResumeParams(_Opening, kw_only=True):
     thread_id: str
+    path: str | None = None
     history: list[Any] | None = None
     exclude_turns: bool = False
     initial_turns_page: TurnsPageParams | None = None
@@ -110,6 +111,7 @@ class ResumeParams(_Opening, kw_only=True):
 
 class ForkParams(_Opening, kw_only=True):
     thread_id: str
+    path: str | None = None
     last_turn_id: str | None = None
     before_turn_id: str | None = None
     ephemeral: bool = False

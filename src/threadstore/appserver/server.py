@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -23,6 +25,7 @@ from threadstore.appserver.handlers import (
 from threadstore.appserver.loaded import LoadedThread, opened
 from threadstore.appserver.peers import Peer
 from threadstore.engine import OpenAIModel, Session, SessionSettings
+from threadstore.engine.journal import uninterrupted
 from threadstore.errors import Conflict, ThreadNotFound, ThreadStoreError
 from threadstore.ids import try_thread_id
 from threadstore.jsonrpc import (
@@ -49,6 +52,8 @@ __all__ = ["AppServer"]
 
 Json = dict[str, Any]
 P = TypeVar("P")
+
+_IDS: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class AppServer:
@@ -156,23 +161,12 @@ class AppServer:
         if thread is not None:
             return thread
         try:
-            session = await self._resumed(thread_id, settings)
+            thread = self.keep(await self._resumed(thread_id, settings))
         except Conflict as error:
             if error.holder is None or not self.manager.store.capabilities.watch_thread:
                 raise
-        else:
-            thread = self.keep(session)
-            status = {"threadId": thread_id, "status": thread.status}
-            self.tell_all("thread/status/changed", status)
-            return thread
-        thread = self.loaded[thread_id] = await FollowedThread.open(
-            self.manager,
-            thread_id,
-            settings,
-            released=self._release,
-            silent=lambda thread: self._later(self._hand_over(thread)),
-            lost=lambda thread: self._later(self._unload(thread)),
-        )
+            thread = self.loaded[thread_id] = await self._followed(thread_id, settings)
+        self.tell_all("thread/status/changed", {"threadId": thread_id, "status": thread.status})
         return thread
 
     async def writer(self, given: str) -> LoadedThread:
@@ -183,9 +177,9 @@ class AppServer:
         """
         thread_id = self.thread_id(given)
         async with self.opening(thread_id):
+            if isinstance(thread := self.loaded.get(thread_id), FollowedThread):
+                await uninterrupted(self._take_over(thread))
             thread = self.loaded.get(thread_id)
-            if isinstance(thread, FollowedThread):
-                thread = await self._taken_over(thread)
         if not isinstance(thread, LoadedThread):
             raise ThreadNotFound(thread_id)
         return thread
@@ -196,6 +190,21 @@ class AppServer:
         if thread_id is None:
             raise InvalidRequest(f"invalid thread id: {given}")
         return thread_id
+
+    async def named(self, given: str, path: str | None) -> str:
+        """The id of the thread that a client names: by the *path* of its log, else by its id.
+
+        Codex reads whatever is at that path. Here nobody looks at it: it must be the one that the
+        store says of a thread.
+        """
+        if not path:
+            return self.thread_id(given)
+        for word in _IDS.findall(os.path.basename(path)):
+            with suppress(ThreadNotFound):
+                stored = await self.manager.read(word)
+                if stored.rollout_path == path:
+                    return stored.id
+        raise InvalidRequest("no thread of this store is at that path: name it by its id")
 
     async def unload(self, thread_id: str) -> None:
         """Close a thread that clients have open, and tell them. Not open: returns."""
@@ -235,20 +244,34 @@ class AppServer:
             tools=self.tools,
         )
 
-    async def _taken_over(self, followed: FollowedThread) -> LoadedThread:
+    async def _followed(self, thread_id: str, settings: SessionSettings) -> FollowedThread:
+        return await FollowedThread.open(
+            self.manager,
+            thread_id,
+            settings,
+            released=self._release,
+            silent=lambda thread: self._later(self._hand_over(thread)),
+            lost=lambda thread: self._later(self._unload(thread)),
+        )
+
+    async def _take_over(self, followed: FollowedThread) -> None:
         session = await self._resumed(followed.id, followed.wanted)
-        await followed.finish()
+        try:
+            await followed.finish()
+        except ThreadStoreError:
+            await session.close()
+            await self._unload(followed)
+            raise
         thread = self.keep(session)
         for peer in followed.peers:
             thread.join(peer)
-        return thread
 
     async def _hand_over(self, followed: FollowedThread) -> None:
         """Take a thread over if its writer has gone."""
         async with self.opening(followed.id):
             if self.loaded.get(followed.id) is followed:
                 with suppress(ThreadStoreError):
-                    await self._taken_over(followed)
+                    await self._take_over(followed)
 
     async def _unload(self, thread: OpenThread) -> None:
         if self.loaded.get(thread.id) is not thread:

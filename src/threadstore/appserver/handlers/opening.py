@@ -99,7 +99,7 @@ async def start(server: AppServer, call: Call, params: StartParams) -> None:
 async def resume(server: AppServer, call: Call, params: ResumeParams) -> None:
     """A thread from the store, loaded if it was not; the client follows it from now on."""
     peer = server.peer(call)
-    thread_id = server.thread_id(params.thread_id)
+    thread_id = await server.named(params.thread_id, params.path)
     if params.history is not None:
         raise InvalidRequest("a history is not taken from clients", hint="resume a stored thread")
     settings = _going_on(server, params, await server.manager.read(thread_id))
@@ -136,7 +136,7 @@ async def fork(server: AppServer, call: Call, params: ForkParams) -> None:
     peer = server.peer(call)
     if params.ephemeral:
         raise InvalidRequest("a fork cannot be ephemeral here", hint="fork it, delete it later")
-    source_id = server.thread_id(params.thread_id)
+    source_id = await server.named(params.thread_id, params.path)
     stored = await server.manager.read(source_id)
     session = await Session.fork(
         server.manager,
