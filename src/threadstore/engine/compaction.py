@@ -39,7 +39,8 @@ SUMMARY_PREFIX: Final = (
     "The conversation up to here was replaced by this summary, written by the model that led it:"
 )
 KEPT_CHARACTERS: Final = 80_000
-"""How much of what the user said stays, newest first: about 20,000 tokens."""
+"""How much of what the user said stays at most, newest first: about 20,000 tokens. Of a small
+window a quarter, at four characters a token."""
 
 
 async def compact(
@@ -58,7 +59,8 @@ async def compact(
     state.journal.tell(state.started(turn.id, item))
     summary = await _summary(state, turn, tried)
     opening = [entry.payload for entry in state.opening()] if mid_turn else []
-    said = _said(state.journal.fold.items)
+    room = min(KEPT_CHARACTERS, state.settings.context_window)
+    said = _said(state.journal.fold.items, room)
     context = [*opening, *said, _user(summary)]
     marker = RolloutItem("compacted", {"message": summary, "replacement_history": context})
     lines = [marker, state.turn_context(turn.id)] if mid_turn else [marker]
@@ -95,29 +97,36 @@ async def _summary(
 
 async def _ask(state: SessionState, turn: TurnFacts, context: list[Json]) -> str:
     text = ""
-    async with aclosing(
-        answer(state.client, state.request(context=context, tools=False))
-    ) as events:
-        async for event in events:
-            match event:
-                case RateLimits():
-                    state.tokens.limits(event.snapshot)
-                    await state.journal.record(state.tokens.event(turn.id))
-                case ItemDone() if event.item.get("type") == "message":
-                    text = message_text(event.item) or text
-                case Completed(usage=usage) if usage is not None:
-                    turn.usage = add_usage(turn.usage, usage)
-                    await state.book(event, turn.id, turn.usage)
-                    await state.journal.record(state.tokens.event(turn.id))
+    request = state.request(context=context, tools=False)
+    try:
+        async with aclosing(answer(state.client, request)) as events:
+            async for event in events:
+                match event:
+                    case RateLimits():
+                        state.tokens.limits(event.snapshot)
+                        await state.journal.record(state.tokens.event(turn.id))
+                    case ItemDone() if event.item.get("type") == "message":
+                        text = message_text(event.item) or text
+                    case Completed():
+                        await _book(state, turn, event)
+    except ModelError as error:
+        await _book(state, turn, Completed("", error.usage))
+        raise
     if not text.strip():
         raise ModelError("the model gave no summary", retryable=True)
     return text
 
 
-def _said(items: list[Json]) -> list[Json]:
+async def _book(state: SessionState, turn: TurnFacts, done: Completed) -> None:
+    if done.usage is not None:
+        turn.usage = add_usage(turn.usage, done.usage)
+        await state.book(done, turn.id, turn.usage)
+        await state.journal.record(state.tokens.event(turn.id))
+
+
+def _said(items: list[Json], room: int) -> list[Json]:
     """What the user said, without context and summaries; of too much the newest."""
     kept: list[Json] = []
-    room = KEPT_CHARACTERS
     for item in reversed(items):
         text = _user_words(item)
         if not text or room <= 0:

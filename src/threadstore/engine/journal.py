@@ -71,7 +71,7 @@ class Journal:
                 self.fold.feed(item)
 
     async def _append(self, items: Sequence[RolloutItem], *, verbatim: bool = False) -> None:
-        if self._unsure:
+        if self._unsure or self.fold.stale:
             self.fold = folded((await self.handle.load_history()).items)
         self._unsure = True
         await self.handle.append_items(items, verbatim=verbatim)

@@ -64,11 +64,15 @@ def filled(
         raise InvalidRequest(
             f"thread {stored.id} does not say which model it used", hint="set SessionSettings.model"
         )
+    last = loaded.fold.last_turn_context or {}
+    own = last if last.get("thread_id") == stored.id else {}  # not that of a fork's source
+    kept = own.get("base_instructions") or header.base_instructions or DEFAULT_INSTRUCTIONS
     return msgspec.structs.replace(
         settings,
         model=model,
         reasoning_effort=settings.reasoning_effort or stored.reasoning_effort,
-        instructions=settings.instructions or header.base_instructions or DEFAULT_INSTRUCTIONS,
+        instructions=settings.instructions or kept,
+        cwd=own.get("cwd") if settings.cwd is None else settings.cwd,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from threadstore.engine.events import ThreadRolledBack
@@ -23,17 +24,18 @@ async def revert(
 ) -> tuple[str, ...]:
     """Append the marker that takes the last turns back; their ids. See ``Session.revert``."""
     items = await _history(state)
-    shown = [turn.id for turn in build_turns(items)]
+    shown = [turn.id for turn in await asyncio.to_thread(build_turns, items)]
     count = _count(shown, before_turn, turns)
     removed = tuple(shown[-count:])
     marker = ThreadRolledBack(turn_id=removed[0], num_turns=count)
+    # All of the history: a revert may reach behind what was read when the session was opened.
+    fold = await asyncio.to_thread(folded, [*items, marker.as_item()])
     if state.tokens.total is None:
         await state.journal.record(marker)
     else:  # how full the context is now comes before the marker (Codex 0.131)
-        context = folded([*items, marker.as_item()]).items
-        state.tokens.estimate(estimated_tokens(state.request(context=context).input))
+        state.tokens.estimate(estimated_tokens(state.request(context=fold.items).input))
         await state.journal.record(state.tokens.event(removed[0]), marker)
-    await _refold(state)
+    state.journal.fold = fold
     await state.journal.handle.flush()
     return removed
 
@@ -41,16 +43,16 @@ async def revert(
 async def redo(state: SessionState) -> tuple[str, ...]:
     """Append what the last revert took back; the ids of its turns. See ``Session.redo``."""
     items = await _history(state)
-    removed = removed_by_last_revert(items)
+    removed = await asyncio.to_thread(removed_by_last_revert, items)
     if not removed:
         raise InvalidRequest(
             f"thread {state.thread_id} has nothing to redo",
             hint="a revert can be taken back until the next turn begins",
         )
-    before = {turn.id for turn in build_turns(items)}
+    before = {turn.id for turn in await asyncio.to_thread(build_turns, items)}
     await state.journal.repeat(removed)
-    items = await _refold(state)
-    again = tuple(turn.id for turn in build_turns(items) if turn.id not in before)
+    turns = await asyncio.to_thread(build_turns, await _history(state))
+    again = tuple(turn.id for turn in turns if turn.id not in before)
     if state.tokens.total is not None and again:  # the last line that says it is the revert's
         state.tokens.estimate(estimated_tokens(state.request().input))
         await state.journal.record(state.tokens.event(again[-1]))
@@ -73,10 +75,3 @@ def _count(shown: list[str], before_turn: str | None, turns: int | None) -> int:
 
 async def _history(state: SessionState) -> tuple[RolloutItem, ...]:
     return (await state.journal.handle.load_history()).items
-
-
-async def _refold(state: SessionState) -> tuple[RolloutItem, ...]:
-    """Rebuild the context from all of the history: a revert may reach behind what was read."""
-    items = await _history(state)
-    state.journal.fold = folded(items)
-    return items

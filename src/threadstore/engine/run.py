@@ -138,6 +138,8 @@ class TurnRun:
                 return
             if self._state.is_full:
                 await self._compact(mid_turn=True)
+                if sampling.called_tools:
+                    continue  # the model has its outputs first (Codex 0.131)
             await self._take_steered()
 
     async def _open(self) -> None:
@@ -187,7 +189,11 @@ class TurnRun:
 
     async def _compact(self, *, mid_turn: bool) -> None:
         retries = _Retries(self._state, self.turn.id)
-        await compact(self._state, self._facts, mid_turn=mid_turn, tried=retries.tried)
+        try:
+            await compact(self._state, self._facts, mid_turn=mid_turn, tried=retries.tried)
+        except ModelError as error:
+            await self._note_overflow(error)
+            raise
 
     # Its end
 
@@ -195,10 +201,10 @@ class TurnRun:
         """Keep how it ended; why it failed after all, if that cannot be kept."""
         state = self._state
         try:
-            await self._open()  # what the user said is kept, also if it came to nothing
             due = state.tokens.take(self.turn.id)  # an interruption may fall on any moment
             if due is not None:
                 await state.journal.record(due)
+            await self._open()  # what the user said is kept, also if it came to nothing
             await self._take_steered()
             if status == "interrupted":
                 await state.journal.record(*self._abort())

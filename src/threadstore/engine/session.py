@@ -72,6 +72,9 @@ class Session:
         self._queue_waits = False  # until a turn completes
         self._alone = False
         self._closed = False
+        self._closing: asyncio.Task[None] | None = None
+        self._settings = settings
+        self._tools = tuple(tools)
         self._idle = asyncio.Event()
         self._idle.set()
         questions = Questions(self._tell)
@@ -80,11 +83,12 @@ class Session:
             journal=Journal(handle, loaded.fold, self._tell),
             client=client,
             settings=settings,
-            toolbox=Toolbox(tools, output_limit=settings.tool_output_limit),
+            toolbox=Toolbox(self._tools, output_limit=settings.tool_output_limit),
             questions=questions,
             tokens=token_book(stored.token_usage, loaded.fold, settings.reported_window),
             ledger=UsageLedger(stored.usage, stored.token_usage),
             clock=clock,
+            instructions=loaded.header.base_instructions or settings.instructions,
         )
 
     # Opening
@@ -204,8 +208,8 @@ class Session:
 
     @property
     def settings(self) -> SessionSettings:
-        """How it drives its model."""
-        return self._state.settings
+        """How it drives its model; what was configured while a turn runs counts from the next."""
+        return self._settings
 
     @property
     def status(self) -> Literal["idle", "active", "closed"]:
@@ -333,10 +337,9 @@ class Session:
     def configure(self, **changes: Any) -> None:
         """Change settings from the next turn on: names and values of :class:`SessionSettings`."""
         try:
-            self._state.settings = msgspec.structs.replace(self._state.settings, **changes)
+            self._settings = msgspec.structs.replace(self._settings, **changes)
         except TypeError as error:
             raise InvalidRequest(f"no such setting: {error}") from error
-        self._state.tokens.window = self._state.settings.reported_window
 
     async def inject(self, items: Iterable[Json]) -> None:
         """Put items in the form of the Responses API into the context, without a turn.
@@ -366,19 +369,28 @@ class Session:
     # Closing
 
     async def close(self) -> None:
-        """Interrupt the turn that runs, drop the queue, and unload the thread. Twice is once."""
-        if self._closed:
-            return
-        self._closed = True
+        """Interrupt the turn that runs, drop the queue, and unload the thread.
+
+        Twice is once, and whoever is cancelled meanwhile does not stop it. Raises what
+        ``ThreadManager.unload`` raises.
+        """
+        if self._closing is None:
+            self._closed = True
+            self._closing = asyncio.create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
         self._queue.clear()
         if self._current is not None:
             self._current.interrupt()
             await self._current.turn.result()
         if self._task is not None:
             await asyncio.wait((self._task,))
-        release(self._state.journal.handle)
         self._followers.end()
-        await self._manager.unload(self.id)
+        try:
+            await self._manager.unload(self.id)
+        finally:
+            release(self._state.journal.handle)
 
     async def __aenter__(self) -> Self:
         return self
@@ -399,11 +411,20 @@ class Session:
         self._followers.tell(event)
 
     def _launch(self, given: Said | None) -> Turn:
+        self._apply()
         turn = Turn(new_thread_id())
         self._current = TurnRun(self._state, turn, given)
         self._idle.clear()
         self._task = asyncio.create_task(self._drive(self._current))
         return turn
+
+    def _apply(self) -> None:
+        """Let what was configured count; never while a turn runs."""
+        state, settings = self._state, self._settings
+        if settings.tool_output_limit != state.settings.tool_output_limit:
+            state.toolbox = Toolbox(self._tools, output_limit=settings.tool_output_limit)
+        state.settings = settings
+        state.tokens.window = settings.reported_window
 
     async def _drive(self, run: TurnRun) -> None:
         result = run.unknown_end()

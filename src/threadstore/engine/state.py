@@ -51,7 +51,9 @@ class SessionState:
         tokens: TokenBook,
         ledger: UsageLedger,
         clock: Clock,
+        instructions: str | None = None,
     ) -> None:
+        """*instructions* are those in the thread's header."""
         self.stored = stored
         self.journal = journal
         self.client = client
@@ -61,6 +63,7 @@ class SessionState:
         self.tokens = tokens
         self.ledger = ledger
         self.clock = clock
+        self.instructions = instructions
         if stored.usage is not None and tokens.total is not None:
             # Whoever wrote last may have been killed between a line and the metadata.
             total = {"total_token_usage": msgspec.to_builtins(tokens.total)}
@@ -95,10 +98,10 @@ class SessionState:
         return used + estimated_tokens(self._news()) >= limit
 
     def _news(self) -> list[Json]:
-        """What came into the context after the last response."""
-        items = self.journal.fold.items
-        last = len(items)
-        while last and not _is_said_by_model(items[last - 1]):
+        """What came into the context after the last response or compaction, which were counted."""
+        items, last = self.journal.fold.items, len(self.journal.fold.items)
+        counted = self.journal.fold.replaced
+        while last > counted and not _is_said_by_model(items[last - 1]):
             last -= 1
         return items[last:]
 
@@ -200,12 +203,21 @@ class SessionState:
         text = "\n".join(("<environment_context>", *lines, "</environment_context>"))
         return _message("user", text)
 
+    def _changed_instructions(self) -> str | None:
+        """The instructions, if they are not those that the thread began with."""
+        now = self.settings.instructions
+        return None if now == self.instructions else now
+
     def turn_context(self, turn_id: str) -> RolloutItem:
-        """The line that says under which settings a turn runs, with what Codex needs to read it."""
+        """The line that says under which settings a turn runs, with what Codex needs to read it.
+
+        ``thread_id`` and ``base_instructions`` are ours: what was changed holds after a restart.
+        """
         now = self.clock.now().astimezone()
         settings = self.settings
         payload: Json = {
             "turn_id": turn_id,
+            "thread_id": self.thread_id,
             "cwd": self.cwd,
             "current_date": f"{now:%Y-%m-%d}",
             "timezone": now.tzname(),
@@ -215,6 +227,7 @@ class SessionState:
             "effort": settings.reasoning_effort,
             "summary": settings.reasoning_summary or "none",
             "developer_instructions": settings.developer_instructions,
+            "base_instructions": self._changed_instructions(),
         }
         return RolloutItem(
             "turn_context", {key: value for key, value in payload.items() if value is not None}

@@ -83,6 +83,12 @@ class ContextFold:
         return self._stretches[-1].items
 
     @property
+    def replaced(self) -> int:
+        """How many of :attr:`items` a compaction put in the place of what was before."""
+        latest = self._stretches[-1]
+        return sum(place <= latest.since for place in latest.places) if latest.since else 0
+
+    @property
     def turn_context(self) -> Json | None:
         """The newest ``turn_context`` that the model's context knows of; ``None`` at the beginning
         and after a compaction, when it has to be told anew."""
