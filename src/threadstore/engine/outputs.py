@@ -1,4 +1,7 @@
-"""What a model says: each output item as the line that is kept and the events that tell of it."""
+"""What a model says: each output item as the line that is kept and the events that tell of it.
+
+Items that others put into the context are checked here as well.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,19 @@ from threadstore.engine.events import (
     Event,
     WebSearchEnd,
 )
+from threadstore.errors import InvalidRequest
 from threadstore.history.items import RolloutItem
 from threadstore.history.messages import content_text
 
-__all__ = ["CALLS", "kept_item", "message_text", "partial_message", "told_of", "turn_item"]
+__all__ = [
+    "CALLS",
+    "check_injected",
+    "kept_item",
+    "message_text",
+    "partial_message",
+    "told_of",
+    "turn_item",
+]
 
 Json = dict[str, Any]
 
@@ -30,6 +42,50 @@ _DROPPED: Final = {
     "web_search_call": ("id",),
     "local_shell_call": ("id",),
 }
+
+_ROLES: Final = ("user", "assistant", "developer", "system")
+_NEEDED_TEXTS: Final = {
+    "custom_tool_call": ("call_id", "name", "input"),
+    "custom_tool_call_output": ("call_id",),
+    "function_call": ("call_id", "name", "arguments"),
+    "function_call_output": ("call_id",),
+}
+_NEEDED_CONTENT: Final = {
+    "custom_tool_call_output": "output",
+    "function_call_output": "output",
+    "message": "content",
+    "reasoning": "summary",
+}
+
+
+def check_injected(item: object) -> None:
+    """Refuse an item that the API would refuse in every later request (:class:`InvalidRequest`).
+
+    Kinds that no history keeps pass: they are left out, as Codex 0.131 and 0.169 do.
+    """
+    if not isinstance(item, dict) or not isinstance(kind := item.get("type"), str):
+        raise InvalidRequest("an item to inject is an object with a type")
+    if kind == "message" and item.get("role") not in _ROLES:
+        raise InvalidRequest(
+            f"no role of a message: {item.get('role')!r}", hint=f"use one of {', '.join(_ROLES)}"
+        )
+    for field in _NEEDED_TEXTS.get(kind, ()):
+        if not isinstance(item.get(field), str):
+            raise InvalidRequest(f"an item of type {kind} needs the text {field}")
+    needed = _NEEDED_CONTENT.get(kind)
+    for field in ("content", "output", "summary"):
+        given = item.get(field)
+        if (given is not None or field == needed) and not _is_content(given):
+            raise InvalidRequest(
+                f"{field} of an item of type {kind} must be text or a list of content parts",
+                hint='a part looks like {"type": "input_text", "text": "…"}',
+            )
+
+
+def _is_content(value: object) -> bool:
+    if isinstance(value, list):
+        return all(isinstance(part, dict) and isinstance(part.get("type"), str) for part in value)
+    return isinstance(value, str)
 
 
 def kept_item(item: Json) -> RolloutItem:
