@@ -146,8 +146,7 @@ async def websocket_listener(
     package = load_websockets()
 
     def check(socket: ServerConnection, request: Request) -> Response | None:
-        origin = request.headers.get("Origin")
-        if origin is not None and origin not in origins:
+        if any(origin not in origins for origin in request.headers.get_all("Origin")):
             return socket.respond(http.HTTPStatus.FORBIDDEN, "")
         if request.path in _HEALTH:
             return socket.respond(http.HTTPStatus.OK, "")
