@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["Answer", "Transcript", "members"]
+__all__ = ["Answer", "Transcript", "members", "named"]
 
 Json = dict[str, Any]
 PATIENCE: Final = 30.0
@@ -69,14 +69,6 @@ class Transcript:
                 answers[message["id"]] = {key: message[key] for key in message if key != "id"}
         return [Answer(method, answers.get(key, {})) for key, method in asked.items()]
 
-    def items(self) -> list[Json]:
-        """The items that were complete, in this order."""
-        return [
-            note["params"]["item"]
-            for note in self.notifications()
-            if note["method"] == "item/completed"
-        ]
-
     def turns(self) -> list[str]:
         """What was told of each turn, one word per notification; what repeats counts once.
 
@@ -121,7 +113,7 @@ def members(value: Any, places: dict[str, str], path: str = "") -> Iterator[tupl
     if isinstance(value, dict):
         for key, inner in value.items():
             known = inner is not None and not isinstance(inner, dict | list)
-            where = f"{path}/{_named(key, places)}"
+            where = f"{path}/{named(key, places)}"
             if known and _TIMES.search(key):
                 yield where, "a time"
             elif known and _CURSORS.search(key):
@@ -132,10 +124,11 @@ def members(value: Any, places: dict[str, str], path: str = "") -> Iterator[tupl
         for index, inner in enumerate(value):
             yield from members(inner, places, f"{path}/{index}")
     elif value is not None:
-        yield path, _named(value, places) if isinstance(value, str) else value
+        yield path, named(value, places) if isinstance(value, str) else value
 
 
-def _named(text: str, places: dict[str, str]) -> str:
+def named(text: str, places: dict[str, str]) -> str:
+    """*text* with names for *places*, ids and moments."""
     for place, name in places.items():
         text = text.replace(place, name)
     return _MOMENT.sub("a time", _ID.sub("an id", text))
