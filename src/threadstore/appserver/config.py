@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from threadstore.appserver.policies import ApprovalPolicy, SandboxMode, stored_approval
 from threadstore.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     instructions: str | None = None
     developer_instructions: str | None = None
     approval_policy: str | Json = "on-request"
-    sandbox_mode: str = "read-only"
+    sandbox_mode: SandboxMode = "read-only"
     context_window: int | None = None
     compact_at: int | None = None
     max_retries: int | None = None
@@ -110,7 +111,6 @@ def server_config(table: Json, environment: Mapping[str, str], *, home: str = ""
         "reasoning_effort": table.get("model_reasoning_effort"),
         "instructions": table.get("instructions"),
         "developer_instructions": table.get("developer_instructions"),
-        "approval_policy": table.get("approval_policy", "on-request"),
         "sandbox_mode": table.get("sandbox_mode", "read-only"),
         "context_window": table.get("model_context_window"),
         "compact_at": table.get("model_auto_compact_token_limit"),
@@ -120,6 +120,9 @@ def server_config(table: Json, environment: Mapping[str, str], *, home: str = ""
         return msgspec.convert(
             {
                 **fields,
+                "approval_policy": stored_approval(
+                    msgspec.convert(table.get("approval_policy", "on-request"), ApprovalPolicy)
+                ),
                 "provider": providers[wanted],
                 "providers": (*providers.values(),),
                 "home": home,

@@ -6,9 +6,11 @@ is passed over, so that newer clients work.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+
+from threadstore.appserver.policies import ApprovalPolicy, SandboxMode, SandboxPolicy
 
 __all__ = [
     "ArchiveParams",
@@ -76,12 +78,12 @@ class _Overrides(_Params, kw_only=True):
 
     model: str | None = None
     cwd: str | None = None
-    approval_policy: str | Json | None = None
+    approval_policy: ApprovalPolicy | None = None
 
 
 class _Opening(_Overrides, kw_only=True):
     model_provider: str | None = None
-    sandbox: Literal["read-only", "workspace-write", "danger-full-access"] | None = None
+    sandbox: SandboxMode | None = None
     base_instructions: str | None = None
     developer_instructions: str | None = None
     config: Json | None = None
@@ -155,9 +157,9 @@ class MemoryModeParams(ThreadParams, kw_only=True):
 
 class SettingsUpdateParams(_Overrides, kw_only=True):
     thread_id: str
-    effort: str | None = None
-    summary: str | None = None
-    sandbox_policy: Json | None = None
+    effort: Annotated[str, msgspec.Meta(min_length=1)] | None = None
+    summary: Literal["auto", "concise", "detailed", "none"] | None = None
+    sandbox_policy: SandboxPolicy | None = None
 
 
 class InjectItemsParams(ThreadParams, kw_only=True):

@@ -1,4 +1,4 @@
-"""Small facts in the protocol's words: inputs, sandboxes, usage, limits."""
+"""Small facts in the protocol's words: inputs, usage, limits."""
 
 from __future__ import annotations
 
@@ -10,31 +10,12 @@ from threadstore.protocol.values import camel_keys, snake_keys
 
 __all__ = [
     "protocol_limits",
-    "protocol_sandbox",
     "protocol_usage",
-    "stored_sandbox",
     "user_input",
 ]
 
 Json = dict[str, Any]
 
-_SANDBOXES: Final[dict[str, Json]] = {
-    "danger-full-access": {"type": "danger-full-access"},
-    "read-only": {"type": "read-only"},
-    "workspace-write": {
-        "type": "workspace-write",
-        "writable_roots": [],
-        "network_access": False,
-        "exclude_tmpdir_env_var": False,
-        "exclude_slash_tmp": False,
-    },
-}
-_SANDBOX_WORDS: Final = {
-    "dangerFullAccess": "danger-full-access",
-    "readOnly": "read-only",
-    "workspaceWrite": "workspace-write",
-    "externalSandbox": "external-sandbox",
-}
 _COUNTERS: Final = (
     ("totalTokens", "total_tokens"),
     ("inputTokens", "input_tokens"),
@@ -75,27 +56,6 @@ def _string(part: Json, key: str) -> str:
     if not isinstance(value, str):
         raise InvalidRequest(f"input of type {part.get('type')!r} needs the text {key!r}")
     return value
-
-
-def stored_sandbox(given: str | Json) -> Json:
-    """A sandbox mode or policy of the protocol as histories hold it."""
-    if isinstance(given, str):
-        return dict(_SANDBOXES[given])
-    kind = _SANDBOX_WORDS.get(given.get("type", ""))
-    if kind is None:
-        raise InvalidRequest(f"unknown sandbox policy: {given.get('type')!r}")
-    fields: Json = snake_keys({key: value for key, value in given.items() if key != "type"})
-    return {"type": kind, **fields}
-
-
-def protocol_sandbox(policy: Json) -> Json:
-    """A stored sandbox policy as the protocol writes it."""
-    words = {stored: word for word, stored in _SANDBOX_WORDS.items()}
-    kind = words.get(str(policy.get("type")), "readOnly")
-    fields: Json = camel_keys({key: value for key, value in policy.items() if key != "type"})
-    if kind == "readOnly":
-        fields.setdefault("networkAccess", False)
-    return {"type": kind, **fields}
 
 
 def protocol_usage(info: Json) -> Json:

@@ -19,8 +19,8 @@ from threadstore.appserver.params import (
     ThreadParams,
     TurnStartParams,
 )
+from threadstore.appserver.policies import stored_approval, stored_sandbox
 from threadstore.appserver.views import turns_of
-from threadstore.appserver.wording import stored_sandbox
 from threadstore.errors import InvalidRequest, ThreadNotFound
 from threadstore.metadata import GitInfoPatch, ThreadMetadataPatch
 
@@ -115,7 +115,7 @@ def apply_settings(session: Session, params: SettingsUpdateParams | TurnStartPar
     changes: Json = {
         "model": params.model,
         "cwd": params.cwd,
-        "approval_policy": params.approval_policy,
+        "approval_policy": stored_approval(params.approval_policy),
         "reasoning_effort": params.effort,
         "reasoning_summary": params.summary,
         "sandbox_policy": None

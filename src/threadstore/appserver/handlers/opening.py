@@ -17,8 +17,9 @@ from threadstore.appserver.params import (
     StartParams,
     ThreadParams,
 )
+from threadstore.appserver.policies import protocol_sandbox, stored_approval, stored_sandbox
 from threadstore.appserver.views import turns_of, turns_page
-from threadstore.appserver.wording import protocol_sandbox, protocol_usage, stored_sandbox
+from threadstore.appserver.wording import protocol_usage
 from threadstore.engine import Session, SessionSettings
 from threadstore.errors import InvalidRequest
 from threadstore.metadata import NewThread
@@ -225,7 +226,7 @@ def _settings(
     }
     settings = SessionSettings(
         model=model,
-        approval_policy=params.approval_policy or config.approval_policy,
+        approval_policy=stored_approval(params.approval_policy) or config.approval_policy,
         sandbox_policy=stored_sandbox(params.sandbox or config.sandbox_mode),
     )
     return msgspec.structs.replace(
