@@ -1,4 +1,4 @@
-"""A client of the app server: it keeps all it hears, in order, and checks it against the schemas."""
+"""A client of the app server: keeps what it hears, in order, and holds it against the schemas."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
-from tests.appserver.schema import complaints, is_known
+from tests.appserver.schema import RELEASES, Kind, complaints, is_known
 
 from threadstore.jsonrpc import Close, Transport
 from threadstore.jsonrpc.framing import TooLarge
@@ -34,6 +34,8 @@ class Client:
         self.transport = transport
         self.heard: list[Json] = []
         self.complaints: list[str] = []
+        self.releases: tuple[str, ...] = RELEASES
+        """Those whose schemas count for what it hears."""
         self.ended = False
         self._methods: dict[Any, str] = {}
         self._next_id = 0
@@ -54,7 +56,8 @@ class Client:
 
     async def ask(self, method: str, **params: Any) -> Json:
         """The result of a request; raises :class:`Refused`."""
-        return await self.answer_to(await self.begin(method, params), method)
+        answer: Json = await self.answer_to(await self.begin(method, params), method)
+        return answer
 
     async def begin(self, method: str, params: Any = None) -> int:
         """Send a request; its id."""
@@ -186,14 +189,14 @@ class Client:
 
     def _complaints(self, message: Json) -> list[str]:
         if "method" in message:
-            kind = "question" if "id" in message else "notification"
+            kind: Kind = "question" if "id" in message else "notification"
             if not is_known(kind, message["method"]):
                 return [f"no release knows the {kind} {message['method']}"]
-            return complaints(kind, message["method"], message["params"])
+            return complaints(kind, message["method"], message["params"], self.releases)
         method = self._methods.get(message["id"])
         if method is None or "result" not in message:
             return []
-        return complaints("answer", method, message["result"])
+        return complaints("answer", method, message["result"], self.releases)
 
 
 def is_answer(message: Json, request_id: Any) -> bool:

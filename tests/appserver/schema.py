@@ -56,10 +56,12 @@ def validator(release: str, kind: Kind, method: str) -> jsonschema.Draft7Validat
     return jsonschema.Draft7Validator({**schema, "definitions": recorded(release)["definitions"]})
 
 
-def complaints(kind: Kind, method: str, value: Any) -> list[str]:
+def complaints(
+    kind: Kind, method: str, value: Any, releases: tuple[str, ...] = RELEASES
+) -> list[str]:
     """Where *value* is not what the releases that know the method describe; none if none does."""
     found = []
-    for release in RELEASES:
+    for release in releases:
         if check := validator(release, kind, method):
             found += [
                 f"{release} {kind} {method}: {'/'.join(map(str, error.absolute_path))}: "

@@ -74,9 +74,11 @@ def types_of(annotation: Any) -> set[str]:
     return {JSON_TYPES[origin or annotation]}
 
 
-def properties_of(release: str, schema: Json) -> tuple[Json, set[str]]:
-    """All properties of an object, and those that must be there."""
+def properties_of(release: str, schema: Json, tag: object = None) -> tuple[Json, set[str]]:
+    """All properties of an object, and those that must be there; of several the one of that tag."""
     objects = [one for one in resolved(release, schema) if one.get("type") == "object"]
+    if tag is not None:
+        objects = [one for one in objects if tag in one["properties"]["type"]["enum"]]
     known = {name: value for one in objects for name, value in one.get("properties", {}).items()}
     return known, {name for one in objects for name in one.get("required", ())}
 
@@ -85,7 +87,8 @@ def compared(struct: type[msgspec.Struct], releases: dict[str, Json], where: str
     """What is wrong with *struct*, given the schema of each release that has it."""
     found = []
     hints = typing.get_type_hints(struct)
-    known = {release: properties_of(release, schema) for release, schema in releases.items()}
+    tag = struct.__struct_config__.tag
+    known = {release: properties_of(release, schema, tag) for release, schema in releases.items()}
     for field in msgspec.structs.fields(struct):
         name = f"{where}.{field.encode_name}"
         having = {
