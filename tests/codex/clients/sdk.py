@@ -139,11 +139,11 @@ class _Script:
 
     async def _interrupts(self, thread: Any) -> None:
         turn = await got(thread.turn("Stop me [scene slow]"))
-        asked = False
+        complete = 0
         async for event in events(turn.stream()):
             last = event
-            if event.method == "item/agentMessage/delta" and not asked:
-                asked = True
+            complete += event.method == "item/completed"
+            if event.method == "item/completed" and complete == 2:
                 await got(turn.interrupt())
         self.told["interrupted"] = last.payload.turn.status.value
 

@@ -21,6 +21,7 @@ from threadstore.queries import ThreadQuery
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from threadstore.testing.postgres_server import PostgresServer
@@ -37,6 +38,9 @@ class Place(NamedTuple):
 
     url: str
     store: str
+    given: str | None
+    """What the server is told of its store."""
+    server_home: Path
     home: Path
     cwd: Path
     model: SceneModel
@@ -52,6 +56,25 @@ class Place(NamedTuple):
             async with open_store(self.store) as store:
                 page = await store.list_threads(ThreadQuery(archived=archived))
                 return [*page.items]
+
+        return asyncio.run(read())
+
+    def another_server(self) -> AbstractContextManager[str]:
+        """The URL of one more server on the same store."""
+        return serving(self.server_home, self.cwd, store=self.given)
+
+    def prompts(self, thread_id: str) -> list[str]:
+        """What the user said, in the turns that count."""
+
+        async def read() -> list[str]:
+            async with open_store(self.store) as store:
+                turns = build_turns((await store.load_history(thread_id)).items)
+                items = [item for turn in turns for item in turn_items(turn)]
+                return [
+                    str(item["content"][0]["text"])
+                    for item in items
+                    if item["type"] == "userMessage"
+                ]
 
         return asyncio.run(read())
 
@@ -84,7 +107,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, model: SceneModel) -> 
         postgres: PostgresServer = request.getfixturevalue("postgres_server")
         store = given = postgres.dsn(postgres.new_database())
     with serving(home, cwd, store=given) as url:
-        yield Place(url, store, tmp_path / "client", cwd, model)
+        yield Place(url, store, given, home, tmp_path / "client", cwd, model)
 
 
 def test_the_terminal_client_does_all_it_can(place: Place) -> None:
@@ -184,6 +207,52 @@ def test_what_the_terminal_client_wrote_is_whole(place: Place) -> None:
         ["userMessage", "agentMessage"],
         ["userMessage", "dynamicToolCall", "agentMessage"],
     ]
+
+
+def test_two_terminals_show_one_thread_and_one_of_them_goes_back(place: Place) -> None:
+    with place.tui() as tui:
+        tui.say("Hello there", PLAIN)
+        thread_id = shown_id(tui)
+        with place.tui("resume", thread_id) as other:
+            other.wait("Hello there")
+            tui.say("Said by the first", PLAIN)
+            other.answered("Said by the first", PLAIN)
+            other.say("Said by the second", PLAIN)
+            tui.answered("Said by the second", PLAIN)
+            other.quit()
+        tui.press(ESCAPE)
+        tui.wait("esc again to edit previous message")
+        tui.press(ESCAPE)
+        tui.wait("T R A N S C R I P T")
+        tui.press(ENTER)
+        tui.wait("Conversation reverted to this point")
+        tui.press(ENTER)  # what was said is in the composer again
+        tui.answered("Conversation reverted", PLAIN)
+        tui.quit()
+    assert place.prompts(thread_id) == ["Hello there", "Said by the first", "Said by the second"]
+
+
+def test_a_terminal_at_another_server_follows_and_takes_over(place: Place) -> None:
+    with place.tui() as tui, place.another_server() as url:
+        tui.say("Hello there", PLAIN)
+        thread_id = shown_id(tui)
+        with Tui(url, place.home, place.cwd, "resume", thread_id) as other:
+            other.wait("Hello there")
+            tui.say("Said at the first server", PLAIN)
+            other.answered("Said at the first server", PLAIN)
+            tui.quit()
+            other.say("Said at the second server", PLAIN)
+            other.quit()
+    assert place.prompts(thread_id)[1:] == ["Said at the first server", "Said at the second server"]
+
+
+def shown_id(tui: Tui) -> str:
+    """The id of the thread that a client shows."""
+    tui.command("/status")
+    screen = tui.wait("Session:")
+    found = re.search(r"Session: +([0-9a-f-]{36})", screen)
+    assert found, screen
+    return found[1]
 
 
 def test_the_terminal_client_connects_to_a_socket_in_the_file_system(
