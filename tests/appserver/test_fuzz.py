@@ -93,7 +93,7 @@ async def still_lives(world: World) -> None:
 
 
 @settings(
-    max_examples=1000 if DEEP else 60,
+    max_examples=500 if DEEP else 60,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
