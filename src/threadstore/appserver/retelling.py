@@ -48,6 +48,7 @@ class Retelling:
         self._ids = ShownItems(1)
         self._reasoning: ItemCompleted | None = None
         self._is_told = False
+        self._earlier = {turn.id for turn in turns if turn.status != "in_progress"}
         self.turn_id: str | None = None
         """The turn that goes on."""
         self.started_at: int | None = None
@@ -86,8 +87,12 @@ class Retelling:
         now = int(time.time())
         lasted = 0 if self.started_at is None else max(now - self.started_at, 0) * 1000
         told.append(TurnAborted(turn_id=self.turn_id, completed_at=now, duration_ms=lasted))
-        self.turn_id = None
+        self._leave(self.turn_id)
         return told
+
+    def _leave(self, turn_id: str) -> None:
+        self._earlier.add(turn_id)
+        self.turn_id = None
 
     def _started(self, payload: Json) -> list[Event]:
         told = self.cut()
@@ -117,9 +122,9 @@ class Retelling:
         return [shown]
 
     def _ended(self, turn_id: str, item: RolloutItem, payload: Json) -> list[Event]:
-        if payload.get("turn_id", turn_id) != turn_id:
-            return []  # the late end of an earlier one
-        self.turn_id = None
+        if payload.get("turn_id") in self._earlier:
+            return []  # it has ended before, or another began
+        self._leave(turn_id)
         ended: Any = payload.get("completed_at")
         lasted: Any = payload.get("duration_ms")
         if item.kind == "turn_aborted":

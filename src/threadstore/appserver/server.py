@@ -223,14 +223,21 @@ class AppServer:
         return shown
 
     async def close(self) -> None:
-        """Interrupt what runs, and let go of every thread; nothing more is begun."""
+        """Interrupt what runs, and let go of every thread; nothing more is begun.
+
+        Raises the first failure, when all the others are closed.
+        """
         self._is_stopping = True
-        await asyncio.gather(*[self.unload(thread_id) for thread_id in self.loaded])
+        unloading = [self.unload(thread_id) for thread_id in self.loaded]
+        results = await asyncio.gather(*unloading, return_exceptions=True)
         if self._closing:
             await asyncio.wait(self._closing)
         for client in self._clients.values():
             if isinstance(client, OpenAIModel):
                 await client.close()
+        for result in results:
+            if result is not None:
+                raise result
 
     # In private
 
