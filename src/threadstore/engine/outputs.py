@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import msgspec
+
 from threadstore.engine.events import (
     AgentMessage,
     AgentReasoning,
@@ -17,11 +19,13 @@ from threadstore.engine.events import (
 from threadstore.errors import InvalidRequest
 from threadstore.history.items import RolloutItem
 from threadstore.history.messages import content_text
+from threadstore.ids import new_thread_id
 
 __all__ = [
     "CALLS",
     "check_injected",
     "kept_item",
+    "mended",
     "message_text",
     "partial_message",
     "told_of",
@@ -88,30 +92,87 @@ def _is_content(value: object) -> bool:
     return isinstance(value, str)
 
 
+def mended(item: Json) -> Json:
+    """An output item in the shape that the API gives it, whatever a server made of it.
+
+    It could neither be read nor sent back otherwise. Arguments that are no text become the text of
+    their JSON, a call without an id gets one.
+    """
+    match item.get("type"):
+        case "message":
+            role, parts = item.get("role"), _parts(item.get("content"), "output_text")
+            plain = _texts_only(item, "phase")
+            return {
+                **plain,
+                "role": role if isinstance(role, str) else "assistant",
+                "content": parts,
+            }
+        case "reasoning":
+            summary = _parts(item.get("summary"), "summary_text")
+            content = _parts(item.get("content"), "reasoning_text")
+            plain = {key: value for key, value in item.items() if key != "content"}
+            return {**plain, "summary": summary, **({"content": content} if content else {})}
+        case "function_call":
+            return _mended_call(item, "arguments", "{}")
+        case "custom_tool_call":
+            return _mended_call(item, "input", "")
+        case "web_search_call":
+            return item if isinstance(item.get("action"), dict) else _texts_only(item, "action")
+        case str():
+            return item
+    return {**item, "type": "unknown"}
+
+
+def _mended_call(item: Json, field: str, nothing: str) -> Json:
+    name, call_id, given = item.get("name"), item.get("call_id"), item.get(field)
+    if given is None:
+        given = nothing
+    return {
+        **_texts_only(item, "namespace"),
+        "name": name if name and isinstance(name, str) else "unnamed",
+        "call_id": call_id if call_id and isinstance(call_id, str) else new_thread_id(),
+        field: given if isinstance(given, str) else str(msgspec.json.encode(given), "utf-8"),
+    }
+
+
+def _texts_only(item: Json, field: str) -> Json:
+    """*item* without *field* if that is no text."""
+    return {key: value for key, value in item.items() if key != field or isinstance(value, str)}
+
+
+def _parts(given: Any, kind: str) -> list[Json]:
+    if isinstance(given, str):
+        return [{"type": kind, "text": given}]
+    parts = [part for part in given if isinstance(part, dict)] if isinstance(given, list) else []
+    return [_part(part, kind) for part in parts]
+
+
+def _part(part: Json, kind: str) -> Json:
+    if part.get("type") == "refusal":
+        part = {"text": part.get("refusal")}
+    own, text = part.get("type"), part.get("text")
+    if not isinstance(own, str):
+        part = {**part, "type": kind}
+    needs_text = "text" in part or part["type"] == kind
+    return {**part, "text": ""} if needs_text and not isinstance(text, str) else part
+
+
 def kept_item(item: Json) -> RolloutItem:
-    """The line of history that keeps *item*, as it is sent back to the model."""
-    dropped = _DROPPED.get(item.get("type", ""), ())
+    """The line of history that keeps a :func:`mended` item, as it is sent back to the model."""
+    dropped = _DROPPED.get(item["type"], ())
     kept = {key: value for key, value in item.items() if key not in dropped}
-    if item.get("type") == "message":
-        kept.setdefault("role", "assistant")  # without one it could never be sent again
-        parts = item.get("content")
-        kept["content"] = [_kept_part(part) for part in parts] if isinstance(parts, list) else []
-        if kept.get("phase") is None:
-            kept.pop("phase", None)
+    if item["type"] == "message":
+        kept["content"] = [_kept_part(part) for part in item["content"]]
     return RolloutItem("response_item", kept)
 
 
-def _kept_part(part: Any) -> Json:
-    if not isinstance(part, dict):
-        return {"type": "output_text", "text": ""}
-    if part.get("type") == "refusal":
-        return {"type": "output_text", "text": part.get("refusal") or ""}
+def _kept_part(part: Json) -> Json:
     return {key: value for key, value in part.items() if value or key in ("type", "text")}
 
 
 def message_text(item: Json) -> str:
     """The text of a message, refusals included."""
-    return content_text(kept_item(item).payload["content"])
+    return content_text(_parts(item.get("content"), "output_text"))
 
 
 def partial_message(text: str) -> RolloutItem:
@@ -123,7 +184,8 @@ def partial_message(text: str) -> RolloutItem:
 
 
 def turn_item(item: Json, item_id: str) -> Json | None:
-    """The item of the turn that *item* is shown as; ``None``: it is not shown by itself."""
+    """The item of the turn that a :func:`mended` item is shown as; ``None``: it is not shown by
+    itself."""
     kind = item.get("type")
     if kind == "message":
         content = [{"type": "Text", "text": message_text(item)}]
@@ -139,13 +201,12 @@ def turn_item(item: Json, item_id: str) -> Json | None:
         }
     if kind == "web_search_call":
         action = _search(item)
-        query = action.get("query") or ""
-        return {"type": "WebSearch", "id": item_id, "query": query, "action": action}
+        return {"type": "WebSearch", "id": item_id, "query": _query(action), "action": action}
     return None
 
 
 def told_of(item: Json, item_id: str, turn_id: str) -> list[Event]:
-    """The events by which legacy threads tell of *item*."""
+    """The events by which legacy threads tell of a :func:`mended` item."""
     kind = item.get("type")
     if kind == "message":
         text = message_text(item)
@@ -159,7 +220,7 @@ def told_of(item: Json, item_id: str, turn_id: str) -> list[Event]:
         ]
     if kind == "web_search_call":
         action = _search(item)
-        query = action.get("query") or ""
+        query = _query(action)
         return [WebSearchEnd(turn_id=turn_id, call_id=item_id, query=query, action=action)]
     return []
 
@@ -169,6 +230,11 @@ def _search(item: Json) -> Json:
     return action if isinstance(action, dict) else {"type": "other"}
 
 
+def _query(action: Json) -> str:
+    query = action.get("query")
+    return query if isinstance(query, str) else ""
+
+
 def _texts(parts: Any) -> list[str]:
-    found = (part.get("text") for part in parts or () if isinstance(part, dict))
+    found = (part.get("text") for part in parts or ())
     return [text for text in found if isinstance(text, str) and text]

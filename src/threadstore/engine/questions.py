@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from threadstore.engine.events import RequestUserInput, ToolCallRequest
+from threadstore.engine.tool_outputs import failure
+from threadstore.engine.tool_schema import BadArguments, any_arguments
 from threadstore.engine.tools import ToolCall, ToolOutput
 from threadstore.errors import InvalidRequest
 
@@ -43,9 +43,9 @@ class Questions:
     async def ask_client(self, call: ToolCall) -> ToolOutput:
         """Have the owner's program run *call*."""
         try:
-            arguments = msgspec.json.decode(call.arguments or "{}")
-        except msgspec.DecodeError as error:
-            return ToolOutput(output=f"the arguments are not JSON: {error}", success=False)
+            arguments = any_arguments(call.arguments)
+        except BadArguments as error:
+            return failure(f"the arguments do not fit {call.name}: {error}")
         event = ToolCallRequest(
             turn_id=call.turn_id,
             call_id=call.call_id,

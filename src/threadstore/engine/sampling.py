@@ -6,8 +6,6 @@ import asyncio
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from threadstore.engine.events import (
     AgentMessageDelta,
     ItemCompleted,
@@ -27,13 +25,16 @@ from threadstore.engine.model import ReasoningDelta as OutputReasoning
 from threadstore.engine.outputs import (
     CALLS,
     kept_item,
+    mended,
     message_text,
     partial_message,
     told_of,
     turn_item,
 )
 from threadstore.engine.tokens import add_usage
+from threadstore.engine.tool_schema import BadArguments, any_arguments
 from threadstore.engine.tools import ToolCall, ToolOutput, aborted
+from threadstore.errors import ThreadStoreError
 from threadstore.history.items import RolloutItem
 from threadstore.ids import new_thread_id
 from threadstore.metadata import TokenUsage
@@ -131,9 +132,14 @@ class Sampling:
 
     async def _read(self) -> None:
         state = self._state
-        async with aclosing(answer(state.client, state.request())) as events:
-            async for event in events:
-                await self._take(event)
+        try:
+            async with aclosing(answer(state.client, state.request())) as events:
+                async for event in events:
+                    await self._take(event)
+        except (ModelError, ThreadStoreError):
+            raise
+        except Exception as error:  # what a server says must not cost the outputs of its calls
+            raise ModelError(f"{type(error).__name__}: {error}") from error
 
     async def _take(self, event: ModelEvent) -> None:
         if isinstance(event, RateLimits):
@@ -143,14 +149,14 @@ class Sampling:
             self._turn.first_output_at = self._state.clock.monotonic()
         match event:
             case OutputStarted():
-                self._start_item(event.item)
+                self._start_item(mended(event.item))
             case TextDelta():
                 self._text.append(event.text)
                 self._tell_text(event.text)
             case OutputReasoning():
                 self._tell_reasoning(event)
             case ItemDone():
-                await self._keep(event.item)
+                await self._keep(mended(event.item))
             case Completed():
                 await self._book(event)
 
@@ -203,13 +209,13 @@ class Sampling:
         assert self._item_id is not None
         item_id, self._item_id = self._item_id, None
         self._text.clear()
-        if item.get("type") == "message":
+        if item["type"] == "message":
             self._turn.last_message = message_text(item) or self._turn.last_message
         shown = turn_item(item, item_id)
         told = [] if shown is None else [self._state.completed(self._turn.id, shown)]
         events = told_of(item, item_id, self._turn.id)
         await self._state.journal.record(*told, *events, kept_item(item))
-        if item.get("type") in CALLS and isinstance(item.get("call_id"), str):
+        if item["type"] in CALLS:
             self._call(item)
 
     async def keep_half_a_message(self) -> None:
@@ -230,11 +236,10 @@ class Sampling:
     def _call(self, item: Json) -> None:
         state = self._state
         custom = item["type"] == "custom_tool_call"
-        arguments = item.get("input" if custom else "arguments")
         call = ToolCall(
             call_id=item["call_id"],
-            name=str(item.get("name")),
-            arguments=arguments if isinstance(arguments, str) else "",
+            name=item["name"],
+            arguments=item["input" if custom else "arguments"],
             namespace=item.get("namespace"),
             thread_id=state.thread_id,
             turn_id=self._turn.id,
@@ -312,8 +317,8 @@ def _shown_call(call: ToolCall) -> Json:
     """The turn's item of a call, while it runs."""
     arguments: Any = call.arguments
     if not call.custom:
-        with suppress(msgspec.DecodeError):
-            arguments = msgspec.json.decode(call.arguments or "{}")
+        with suppress(BadArguments):
+            arguments = any_arguments(call.arguments)
     return {
         "type": "DynamicToolCall",
         "id": call.call_id,

@@ -17,11 +17,21 @@ from threadstore.errors import InvalidRequest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["BadArguments", "Parameters", "decode_arguments", "plain_schema", "underlying"]
+__all__ = [
+    "BadArguments",
+    "Parameters",
+    "any_arguments",
+    "decode_arguments",
+    "plain_schema",
+    "underlying",
+]
 
 Json = dict[str, Any]
 T = TypeVar("T")
 _ABSENT: Final = object()
+_LEVELS: Final = 100
+"""Codex reads JSON of up to 127 levels (0.131), of which a line takes some for itself."""
+_any_value: Final = msgspec.json.Decoder()
 
 
 class BadArguments(ValueError):
@@ -92,6 +102,21 @@ def decode_arguments(arguments: str, decoder: msgspec.json.Decoder[T]) -> T:
         return decoder.decode(arguments if arguments.strip() else "{}")
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise BadArguments(str(error)) from error
+
+
+def any_arguments(arguments: str) -> Any:
+    """The JSON value that *arguments* are, for events and lines. Raises :class:`BadArguments`."""
+    value = decode_arguments(arguments, _any_value)
+    if _is_deeper(value, _LEVELS):
+        raise BadArguments(f"they are nested more than {_LEVELS} levels deep")
+    return value
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_is_deeper(each, levels - 1) for each in inner)
 
 
 def underlying(function: Callable[..., Any]) -> Any:

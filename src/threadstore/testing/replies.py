@@ -276,7 +276,7 @@ _EMPTY: Final[dict[str, Json]] = {
 def _item_events(part: Part, item: Json, index: int, chunks: int | None) -> Iterator[Json]:
     """One item from its beginning; with *chunks* only that many deltas, and no end."""
     place: Json = {"output_index": index}
-    begun = {**item, **_EMPTY.get(item.get("type", ""), {})}
+    begun = {**item, **_EMPTY.get(str(item.get("type")), {})}
     if "status" in item:
         begun["status"] = "in_progress"
     yield {"type": "response.output_item.added", **place, "item": begun}
