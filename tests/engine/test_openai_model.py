@@ -21,6 +21,7 @@ from threadstore.engine.model import (
     RateLimits,
     ReasoningDelta,
     TextDelta,
+    answer,
 )
 from threadstore.engine.openai_model import OpenAIModel
 from threadstore.errors import InvalidRequest, Unsupported
@@ -40,6 +41,8 @@ from threadstore.testing.model_server import (
 from threadstore.testing.scripted_model import ScriptedModel
 
 Json = dict[str, Any]
+
+DONE = Bytes(b'data: {"type": "response.completed", "response": {"id": "resp_1"}}\n\n')
 
 
 async def test_the_answer_is_the_same_as_in_one_process() -> None:
@@ -172,6 +175,55 @@ async def test_closing_the_stream_closes_the_connection() -> None:
             assert not server.hung_up.is_set()
             await stream.aclose()
             assert await asyncio.to_thread(server.hung_up.wait, 10)
+
+
+async def the_end() -> None:
+    """The end of an answer is read by a task of its own; a slow machine may need a while."""
+    await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()})
+
+
+async def test_requests_one_after_the_other_use_one_connection() -> None:
+    with ScriptedModelServer([Reply(Say("a"))] * 5) as server:
+        async with OpenAIModel(server.base_url) as model:
+            for _ in range(5):
+                events = [event async for event in answer(model, REQUEST)]
+                assert isinstance(events[-1], Completed)
+                await the_end()
+    assert (len(server.requests), server.connections) == (5, 1)
+
+
+async def test_what_comes_after_completion_is_read_and_passed_over() -> None:
+    rest = Bytes(b'data: {"type": "response.late"}\n\ndata: [DONE]\n\n')
+    with ScriptedModelServer([Reply(DONE, rest)] * 2) as server:
+        async with OpenAIModel(server.base_url) as model:
+            for _ in range(2):
+                assert [type(event) async for event in answer(model, REQUEST)] == [Completed]
+                await the_end()
+    assert server.connections == 1
+
+
+async def test_a_server_that_never_ends_its_answer_delays_nobody() -> None:
+    gate = threading.Event()
+    replies = [Reply(DONE, Pause(gate)), Reply(Say("next"))]
+    with ScriptedModelServer(replies) as server:
+        async with OpenAIModel(server.base_url) as model:
+            async with asyncio.timeout(10):
+                assert [type(event) async for event in answer(model, REQUEST)] == [Completed]
+                assert not server.hung_up.is_set()
+                events = [event async for event in answer(model, REQUEST)]
+                assert isinstance(events[-1], Completed)
+                # In the end its connection is closed.
+                assert await asyncio.to_thread(server.hung_up.wait, 10)
+    assert server.connections == 2
+
+
+async def test_closing_the_model_closes_an_answer_that_does_not_end() -> None:
+    with ScriptedModelServer([Reply(DONE, Pause(threading.Event()))]) as server:
+        async with OpenAIModel(server.base_url) as model:
+            async for _ in answer(model, REQUEST):
+                pass
+        assert await asyncio.to_thread(server.hung_up.wait, 10)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 async def test_cancelling_the_reader_closes_the_connection() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack
 from email.utils import parsedate_to_datetime
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -26,6 +28,11 @@ _NO_KEY: Final = "none"
 """Sent where a server asks for no key; the package insists on one."""
 _CONNECT_TIMEOUT: Final = 15.0
 _LONGEST_BODY: Final = 500
+_LONGEST_END: Final = 1.0
+"""Seconds for what comes after the last event; then the connection is closed instead."""
+_WAIT_FOR_CONNECTION: Final = 0.1
+"""Seconds that a request waits for the connections of others to become free: less than a new one
+takes to be made, in most places."""
 _NOT_CONNECTED: Final = {
     "ConnectError",
     "ConnectTimeout",
@@ -71,6 +78,7 @@ class OpenAIModel:
             client = self._make(base_url or _OPENAI, api_key or _NO_KEY, timeout, headers)
         self._client = client.with_options(max_retries=0) if not self._own else client
         self._shown_url = _without_credentials(str(client.base_url))
+        self._ending: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
         return self
@@ -85,28 +93,36 @@ class OpenAIModel:
 
     async def close(self) -> None:
         """Close its connections."""
+        for task in self._ending:
+            task.cancel()
+        await asyncio.gather(*self._ending, return_exceptions=True)
         if self._own:
             await self._client.close()
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         """Answer *request*; see :class:`~threadstore.engine.model.Model`."""
         limits: Json | None
+        if self._ending:
+            await asyncio.wait(self._ending, timeout=_WAIT_FOR_CONNECTION)
         try:
             stream = await self._post(request)
         except self._openai.APIStatusError as error:
             if (limits := rate_limits_of(error.response.headers)) is not None:
                 yield RateLimits(limits)
             raise self._refused(error) from error
-        async with stream:
+        async with AsyncExitStack() as opened:
+            await opened.enter_async_context(stream)
             if (limits := rate_limits_of(stream.response.headers)) is not None:
                 yield RateLimits(limits)
             reader = ResponseReader()
             while (event := await self._next(stream)) is not None:
                 known = reader.read(event)
+                if isinstance(known, Completed):
+                    self._let_end(stream, opened.pop_all())
+                    yield known
+                    return
                 if known is not None:
                     yield known
-                if isinstance(known, Completed):
-                    return
         kind = stream.response.headers.get("content-type", "")
         found = "" if "event-stream" in kind else f"; the answer is {kind or 'of no known type'}"
         raise _lost(f"the stream ended before the response was complete{found}")
@@ -162,6 +178,24 @@ class OpenAIModel:
                 raise _lost(f"the stream has a malformed event: {error}") from error
             if isinstance(event, dict):
                 return event
+
+    def _let_end(self, stream: openai.AsyncStream[object], opened: AsyncExitStack) -> None:
+        """Read a stream to its end, behind the back of who got its last event: a connection serves
+        the next request only if nothing of the last answer is left in it."""
+
+        async def read() -> None:
+            async with opened, asyncio.timeout(_LONGEST_END):
+                while await self._next(stream) is not None:
+                    pass
+
+        task = asyncio.create_task(read())
+        self._ending.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._ending.discard(task)
+        if not task.cancelled():
+            task.exception()  # of an answer that was complete: it matters to nobody
 
     def _refused(self, error: openai.APIStatusError) -> ModelError:
         """An answer with an error status."""

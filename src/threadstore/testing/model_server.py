@@ -110,6 +110,8 @@ class ScriptedModelServer:
         """Their headers, with names in lower case."""
         self.hung_up = threading.Event()
         """Set when a client closed its connection before its answer was complete."""
+        self.connections = 0
+        """How many were made; one carries any number of requests."""
         self._script = Script(script)
         self._lock = threading.Lock()
         self._http = _Http(("127.0.0.1", 0), _Handler)
@@ -159,6 +161,7 @@ class _Http(ThreadingHTTPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         self.open.add(request)
+        self.owner.connections += 1
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
