@@ -115,13 +115,23 @@ async def resume(server: AppServer, call: Call, params: ResumeParams) -> None:
     await call.reply(
         {
             **answer,
-            "collaborationMode": None,
+            "collaborationMode": _collaboration(thread.settings),
             "initialTurnsPage": first,
             "turnsBackwardsCursor": None,
             "itemsBackwardsCursor": None,
         }
     )
     _tell_usage(peer, thread, turns)
+
+
+def _collaboration(settings: SessionSettings) -> Json:
+    """The one way of working together that there is here."""
+    chosen = {
+        "model": settings.model,
+        "reasoning_effort": settings.reasoning_effort,
+        "developer_instructions": None,
+    }
+    return {"mode": "default", "settings": chosen}
 
 
 def _tell_usage(peer: Peer, thread: OpenThread, turns: Sequence[StoredTurn]) -> None:

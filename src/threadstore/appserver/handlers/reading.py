@@ -62,7 +62,7 @@ async def list_threads(server: AppServer, _call: Call, params: ThreadListParams)
     """A page of threads that have something to show."""
     unknown = (params.section_id, params.project_id, params.attached_to_thread_id)
     if any(value is not None for value in unknown):  # Codex's own, which no store of ours fills
-        return {"data": [], "nextCursor": None, "backwardsCursor": None}
+        return {"data": [], "readStates": {}, "nextCursor": None, "backwardsCursor": None}
     if params.originators:
         raise RpcError(
             "originator filtering is not supported by the local app-server", code=INVALID_PARAMS
@@ -72,10 +72,16 @@ async def list_threads(server: AppServer, _call: Call, params: ThreadListParams)
         page = await server.manager.list_threads(query)
     excluded = set(params.excluded_thread_ids or ())
     return {
-        "data": [server.shown(thread) for thread in page.items if thread.id not in excluded],
+        "data": [_listed(server, thread) for thread in page.items if thread.id not in excluded],
+        "readStates": {},
         "nextCursor": page.next_cursor,
         "backwardsCursor": _backwards(query, page.items[0]) if page.items else None,
     }
+
+
+def _listed(server: AppServer, thread: StoredThread) -> Json:
+    """A thread in a list, which does not say whether it takes input (Codex 0.169)."""
+    return {**server.shown(thread), "canAcceptDirectInput": None}
 
 
 def _backwards(query: ThreadQuery, first: StoredThread) -> str:
