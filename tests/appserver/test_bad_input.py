@@ -170,13 +170,18 @@ async def test_many_clients_follow_one_thread(world: World) -> None:
     turn_id = await clients[7].start_turn(thread_id)
     for client in clients:
         await client.completed(turn_id)
-    told = [[m for m in client.heard if of_turn(m, turn_id)] for client in clients]
+    told = [
+        [(m["method"], m["params"]) for m in client.heard if of_turn(m, turn_id)]
+        for client in clients
+    ]
     assert all(each == told[0] for each in told)
 
 
 def of_turn(message: Json, turn_id: str) -> bool:
     """Whether a notification is about the turn."""
-    params = message.get("params", {})
+    if "method" not in message:
+        return False
+    params = message["params"]
     return turn_id in (params.get("turnId"), params.get("turn", {}).get("id"))
 
 

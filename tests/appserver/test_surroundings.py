@@ -79,7 +79,7 @@ async def test_no_thread_has_a_goal(client: Client) -> None:
     assert refused.message == f"thread not found: {UNKNOWN}"
 
 
-@pytest.mark.parametrize("method", ["account/login/start", "thread/shellCommand", "fs/readFile"])
+@pytest.mark.parametrize("method", ["account/login/start", "command/exec", "fs/readFile"])
 async def test_what_is_not_offered_is_an_unknown_method(client: Client, method: str) -> None:
     params: dict[str, Any] = {"threadId": UNKNOWN, "command": "ls", "path": "/etc/passwd"}
     refused = await client.refusal(method, **params)
