@@ -27,6 +27,7 @@ __all__ = [
     "ThreadMetadataPatch",
     "ThreadUsage",
     "TokenUsage",
+    "check_fields",
     "is_subagent",
     "source_kind",
     "source_parent",
@@ -238,7 +239,7 @@ class NewThread(msgspec.Struct, frozen=True, kw_only=True):
     """An aware datetime, for a thread that began elsewhere; ``None``: now."""
 
     def __post_init__(self) -> None:
-        _check_fields(self)
+        check_fields(self)
         if self.created_at is not None and self.created_at.tzinfo is None:
             raise InvalidRequest("created_at must be an aware datetime", hint="use UTC")
 
@@ -254,7 +255,7 @@ class GitInfoPatch(
     origin_url: str | UnsetType | None = UNSET
 
     def __post_init__(self) -> None:
-        _check_fields(self)
+        check_fields(self)
         for field in ("sha", "branch", "origin_url"):
             _check_text(field, getattr(self, field))
         _strip_origin(self)
@@ -314,7 +315,7 @@ class ThreadMetadataPatch(
     creator_account_id: str | UnsetType = UNSET
 
     def __post_init__(self) -> None:
-        _check_fields(self)
+        check_fields(self)
         if isinstance(self.name, str) and not self.name.strip():
             raise InvalidRequest(
                 "a thread name must not be empty", hint="use None to clear the name"
@@ -409,8 +410,11 @@ def _present(patch: msgspec.Struct) -> dict[str, Any]:
 _checks: dict[type, tuple[tuple[str, Any, frozenset[Any]], ...]] = {}
 
 
-def _check_fields(value: msgspec.Struct) -> None:
-    """Check the fields of a struct made in Python as decoding would have checked them."""
+def check_fields(value: msgspec.Struct) -> None:
+    """Check the fields of a struct made in Python as decoding would have checked them.
+
+    Raises :class:`InvalidRequest` with the name of the field.
+    """
     cls = type(value)
     checks = _checks.get(cls)
     if checks is None:
@@ -428,11 +432,11 @@ def _check_fields(value: msgspec.Struct) -> None:
         if isinstance(checked, msgspec.Struct):
             if checked is not given:
                 raise InvalidRequest(f"{cls.__name__}.{field}: expected {type(checked).__name__}")
-            _check_fields(checked)  # made in Python, too
+            check_fields(checked)  # made in Python, too
         elif isinstance(given, dict):
             for part in given.values():
                 if isinstance(part, msgspec.Struct):
-                    _check_fields(part)
+                    check_fields(part)
 
 
 def _settled(hint: Any) -> frozenset[Any]:

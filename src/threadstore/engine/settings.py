@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from threadstore.errors import InvalidRequest
+from threadstore.metadata import check_fields
 
 __all__ = ["DEFAULT_INSTRUCTIONS", "SessionSettings"]
 
@@ -19,10 +20,14 @@ DEFAULT_INSTRUCTIONS: Final = (
 
 _REPORTED: Final = 0.95
 _COMPACT: Final = 0.9
+_MOST_TOKENS: Final = 2**53
 
 
 class SessionSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Settings of a session; what is ``None`` comes from the thread when it is resumed."""
+    """Settings of a session; what is ``None`` comes from the thread when it is resumed.
+
+    Checked when they are made: a bad value is :class:`InvalidRequest`.
+    """
 
     model: str | None = None
     """The model's name as its server knows it. A new thread needs one."""
@@ -59,14 +64,23 @@ class SessionSettings(msgspec.Struct, frozen=True, kw_only=True):
     sandbox_policy: Json = msgspec.field(default_factory=lambda: {"type": "read-only"})
 
     def __post_init__(self) -> None:
-        if self.context_window <= 0:
+        check_fields(self)
+        for field in self.__struct_fields__:
+            try:
+                msgspec.json.encode(getattr(self, field))
+            except UnicodeEncodeError as error:
+                raise InvalidRequest(f"SessionSettings.{field} is no text: {error}") from error
+        if self.model is not None and not self.model.strip():
+            raise InvalidRequest("model must not be empty", hint="name it, or leave it out")
+        if not 0 < self.context_window <= _MOST_TOKENS:
             raise InvalidRequest("context_window must be a positive number of tokens")
         if self.compact_at is not None and self.compact_at < 0:
             raise InvalidRequest("compact_at must not be negative", hint="0: only on request")
         if self.tool_output_limit < 256:
             raise InvalidRequest("tool_output_limit must be at least 256 bytes")
-        if self.max_retries < 0 or self.retry_delay < 0:
-            raise InvalidRequest("max_retries and retry_delay must not be negative")
+        for field in ("max_retries", "retry_delay", "max_retry_after"):
+            if not getattr(self, field) >= 0:  # nor is it NaN
+                raise InvalidRequest(f"{field} must not be negative")
 
     @property
     def reported_window(self) -> int:
