@@ -3,6 +3,7 @@ not read."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ from tests.appserver.processes import Pipes, ServerProcess, server_process
 from websockets.exceptions import InvalidStatus
 
 from threadstore.cli import main
+from threadstore.errors import Conflict, ThreadNotFound
 from threadstore.factory import open_store
 from threadstore.history.turns import build_turns
 from threadstore.jsonrpc.transports.websocket import WebSocketTransport
@@ -178,6 +180,39 @@ async def test_the_end_of_the_input_ends_a_server_on_stdio(
         assert (await client.answer_to(last))["thread"]["id"] == thread_id
         assert await server.ended(within=SOON) == 0, server.errors.decode()
     assert await statuses(place, thread_id) == ["completed", "interrupted"]
+
+
+async def test_answers_that_nobody_reads_hold_no_turn_up(place: Path, model: str) -> None:
+    async with server_process(store_of(place), model, listen="stdio://", cwd=place) as server:
+        deaf = await server.transport()
+        assert isinstance(deaf, Pipes)
+        messages = deaf.__aiter__()
+        await deaf.send([_request(1, "initialize", {"clientInfo": {"name": "deaf"}})])
+        await deaf.send([_request(2, "thread/start", {})])
+        while (message := json.loads(await anext(messages))).get("id") != 2:  # type: ignore[arg-type]
+            pass
+        thread_id = message["result"]["thread"]["id"]
+        for number, text in enumerate(("long", "hang")):
+            given = [{"type": "text", "text": text}]
+            turn = {"threadId": thread_id, "input": given}
+            await deaf.send([_request(3 + number, "turn/start", turn)])
+        deaf.end_input()
+        await _released(place, thread_id)
+        server.signal(signal.SIGTERM)
+        assert await server.ended(within=SOON) == 0, server.errors.decode()
+    assert (await statuses(place, thread_id))[-1] == "interrupted"
+
+
+async def _released(place: Path, thread_id: str) -> None:
+    """Return when nobody writes the thread any more."""
+    async with asyncio.timeout(SOON), open_store(store_of(place)) as store:
+        while True:
+            try:
+                await store.resume_thread(thread_id)
+            except (Conflict, ThreadNotFound):
+                await asyncio.to_thread(os.sched_yield)
+            else:
+                return
 
 
 async def test_a_signal_ends_a_server_on_stdio(place: Path, model: str) -> None:

@@ -232,7 +232,8 @@ class AppServer:
         results = await asyncio.gather(*unloading, return_exceptions=True)
         if self._closing:
             await asyncio.wait(self._closing)
-        for client in self._clients.values():
+        while self._clients:
+            _, client = self._clients.popitem()
             if isinstance(client, OpenAIModel):
                 await client.close()
         for result in results:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -14,12 +14,13 @@ from threadstore.errors import InvalidRequest, StoreUnavailable
 from threadstore.jsonrpc import Limits, Server
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from types import FrameType
 
     from threadstore.appserver.access import Access
     from threadstore.appserver.server import AppServer
     from threadstore.jsonrpc import Listener, Transport
+    from threadstore.jsonrpc.framing import TooLarge
 
 __all__ = ["serve"]
 
@@ -43,19 +44,47 @@ async def serve(
     """
     server = Server(app.dispatcher, session=app.session, limits=Limits(grace_seconds=GRACE))
     with _stop_signals() as stopped:
-        async with AsyncExitStack() as ending:
-            ending.push_async_callback(_stop, app, server)
-            work: list[asyncio.Task[Any]] = [asyncio.create_task(stopped.wait())]
-            ending.callback(work[0].cancel)
-            if listen == "stdio://":
-                work.append(asyncio.create_task(server.serve(_stdio())))
-                ready(listen)
-            else:
-                listener, url = await _listener(server.serve, listen, app.access)
-                server.add(listener)
-                ready(url)
-            await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
-        await asyncio.gather(*work[1:])
+        if listen == "stdio://":
+            ready(listen)
+            await _serve_pipes(app, server, stopped)
+            return
+        try:
+            listener, url = await _listener(server.serve, listen, app.access)
+            server.add(listener)
+            ready(url)
+            await stopped.wait()
+        finally:
+            await _stop(app, server)
+
+
+async def _serve_pipes(app: AppServer, server: Server, stopped: asyncio.Event) -> None:
+    """Serve the one client of standard input and output.
+
+    What runs at the end of the input ends soon after; answers may take longer to be read.
+    """
+    transport, ended = _stdio()
+    serving = asyncio.create_task(server.serve(transport))
+    try:
+        await _first(serving, ended, stopped)
+        if not stopped.is_set():
+            await _first(serving, stopped, timeout=GRACE)
+            await app.close()
+            await _first(serving, stopped)
+    finally:
+        await _stop(app, server)
+        await serving
+
+
+async def _first(
+    task: asyncio.Task[None], *events: asyncio.Event, timeout: float | None = None
+) -> None:
+    """Return when *task* has ended or one of *events* is set."""
+    waiting = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait((task, *waiting), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for each in waiting:
+            each.cancel()
 
 
 async def _stop(app: AppServer, server: Server) -> None:
@@ -69,10 +98,19 @@ async def _stop(app: AppServer, server: Server) -> None:
     await closing
 
 
-def _stdio() -> Transport:
+def _stdio() -> tuple[Transport, asyncio.Event]:
+    """Standard input and output, and what is set at the end of the input."""
     from threadstore.jsonrpc.transports.stdio import StdioTransport
 
-    return StdioTransport()
+    ended = asyncio.Event()
+
+    class Stdio(StdioTransport):
+        async def __aiter__(self) -> AsyncIterator[bytes | TooLarge]:
+            async for message in super().__aiter__():
+                yield message
+            ended.set()
+
+    return Stdio(), ended
 
 
 async def _listener(
