@@ -24,6 +24,7 @@ from threadstore.engine.model import (
     answer,
 )
 from threadstore.engine.openai_model import OpenAIModel
+from threadstore.engine.responses import usage_of
 from threadstore.errors import InvalidRequest, Unsupported
 from threadstore.metadata import TokenUsage
 from threadstore.testing.model_server import (
@@ -137,6 +138,18 @@ async def test_usage_names_cached_and_reasoning_tokens() -> None:
     assert seen == [Completed("resp_x", usage)]
     seen, _, _ = await ask([Reply(usage=None)])
     assert seen == [Completed("resp_1", None)]
+
+
+@pytest.mark.parametrize("odd", [-5, 2**53 + 1, 2**64, 10**30, True, "7", 1.5, None, {}])
+def test_a_count_that_can_be_none_counts_as_nothing(odd: Any) -> None:
+    usage: Json = {
+        "input_tokens": 7,
+        "input_tokens_details": {"cached_tokens": odd},
+        "output_tokens": odd,
+        "output_tokens_details": {"reasoning_tokens": odd},
+        "total_tokens": odd,
+    }
+    assert usage_of({"usage": usage}) == TokenUsage(input_tokens=7, total_tokens=7)
 
 
 async def test_unknown_events_are_passed_over() -> None:

@@ -41,6 +41,8 @@ _TOO_LONG: Final = re.compile(
     "maximum context length|exceeds? the (?:model's )?context", re.IGNORECASE
 )
 """How servers that know no code say that the input is too long for the model."""
+_LARGEST: Final = 2**53
+"""Beyond it numbers are not the same to everybody who reads JSON."""
 _OTHER_FAILURE: Final = ("other", True)
 _UNITS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _PART: Final = r"(\d+(?:\.\d+)?)\s*(ms|h|s(?:ec(?:ond)?s?)?|m(?:in(?:ute)?s?)?)"
@@ -189,7 +191,8 @@ def _delta(event: Json) -> str:
 
 
 def _whole(value: Any) -> int:
-    return value if isinstance(value, int) else 0
+    """A count; what can be none counts as nothing."""
+    return value if type(value) is int and 0 <= value <= _LARGEST else 0
 
 
 def _number(text: str | None) -> float | None:
