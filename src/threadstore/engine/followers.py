@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+import weakref
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -17,33 +18,44 @@ class Followers:
     """Everybody who listens, each with a queue of their own."""
 
     def __init__(self) -> None:
-        self._queues: set[asyncio.Queue[Event | None]] = set()
+        # Weakly: who drops what they follow, begun or not, follows no more.
+        self._following: weakref.WeakSet[_Following] = weakref.WeakSet()
         self._ended = False
 
     def tell(self, event: Event) -> None:
         """Put *event* into every queue."""
-        for queue in self._queues:
-            queue.put_nowait(event)
+        for each in self._following:
+            each.queue.put_nowait(event)
 
     def end(self) -> None:
         """Nothing follows any more."""
         self._ended = True
-        for queue in self._queues:
-            queue.put_nowait(None)
-        self._queues.clear()
+        for each in self._following:
+            each.queue.put_nowait(None)
+        self._following.clear()
 
     def follow(self) -> AsyncIterator[Event]:
         """What is told from now on, also before the first step of the iteration."""
-        queue: asyncio.Queue[Event | None] = asyncio.Queue()
+        following = _Following()
         if self._ended:
-            queue.put_nowait(None)
+            following.queue.put_nowait(None)
         else:
-            self._queues.add(queue)
-        return self._read(queue)
+            self._following.add(following)
+        return following
 
-    async def _read(self, queue: asyncio.Queue[Event | None]) -> AsyncIterator[Event]:
-        try:
-            while (event := await queue.get()) is not None:
-                yield event
-        finally:
-            self._queues.discard(queue)
+
+class _Following:
+    """The iterator of one who listens."""
+
+    def __init__(self) -> None:
+        self.queue: asyncio.Queue[Event | None] = asyncio.Queue()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        event = await self.queue.get()
+        if event is None:
+            self.queue.put_nowait(None)  # whoever asks again finds the end as well
+            raise StopAsyncIteration
+        return event
