@@ -33,7 +33,7 @@ from threadstore.testing.model_server import (
 )
 
 Json = dict[str, Any]
-SOON = 9.0
+SOON = 15.0
 """Seconds that a stop may take on a busy machine."""
 
 TOOLS = '''
