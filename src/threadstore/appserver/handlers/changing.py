@@ -19,17 +19,18 @@ from threadstore.appserver.params import (
     ThreadParams,
     TurnStartParams,
 )
-from threadstore.appserver.policies import stored_approval, stored_sandbox
+from threadstore.appserver.policies import protocol_sandbox, stored_approval, stored_sandbox
 from threadstore.appserver.views import turns_of
 from threadstore.errors import InvalidRequest, ThreadNotFound
 from threadstore.metadata import GitInfoPatch, ThreadMetadataPatch
 
 if TYPE_CHECKING:
+    from threadstore.appserver.loaded import LoadedThread
     from threadstore.appserver.server import AppServer
     from threadstore.engine import Session
     from threadstore.jsonrpc import Call
 
-__all__ = ["apply_settings", "register"]
+__all__ = ["apply_settings", "register", "tell_settings"]
 
 Json = dict[str, Any]
 
@@ -106,12 +107,14 @@ async def set_memory_mode(server: AppServer, _call: Call, params: MemoryModePara
 async def update_settings(server: AppServer, call: Call, params: SettingsUpdateParams) -> None:
     """Change the settings of a loaded thread from the next turn on."""
     thread = await server.writer(params.thread_id)
-    apply_settings(thread.session, params)
+    changed = apply_settings(thread.session, params)
     await call.reply({})
+    if changed:
+        await tell_settings(thread)
 
 
-def apply_settings(session: Session, params: SettingsUpdateParams | TurnStartParams) -> None:
-    """Take over what the client says of model, effort, working directory and policies."""
+def apply_settings(session: Session, params: SettingsUpdateParams | TurnStartParams) -> bool:
+    """Take over what the client says of model, effort, policies …; whether it is anything new."""
     changes: Json = {
         "model": params.model,
         "cwd": params.cwd,
@@ -123,8 +126,40 @@ def apply_settings(session: Session, params: SettingsUpdateParams | TurnStartPar
         else stored_sandbox(params.sandbox_policy),
     }
     said = {key: value for key, value in changes.items() if value is not None}
+    before = session.settings
     if said:
         session.configure(**said)
+    return session.settings != before
+
+
+async def tell_settings(thread: LoadedThread) -> None:
+    """Tell all who follow what holds from now on."""
+    settings = thread.session.settings
+    stored = await thread.session.read()
+    cwd = settings.cwd or stored.cwd
+    chosen = {
+        "model": settings.model,
+        "reasoning_effort": settings.reasoning_effort,
+        "developer_instructions": None,
+    }
+    now = {
+        "disabledPluginIds": [],
+        "cwd": cwd,
+        "environments": [{"environmentId": "local", "cwd": cwd, "runtimeWorkspaceRoots": [cwd]}],
+        "approvalPolicy": settings.approval_policy,
+        "approvalsReviewer": "user",
+        "sandboxPolicy": protocol_sandbox(settings.sandbox_policy),
+        "activePermissionProfile": None,
+        "model": settings.model,
+        "modelProvider": stored.model_provider,
+        "serviceTier": None,
+        "effort": settings.reasoning_effort,
+        "summary": settings.reasoning_summary,
+        "collaborationMode": {"mode": "default", "settings": chosen},
+        "multiAgentMode": "explicitRequestOnly",
+        "personality": None,
+    }
+    thread.tell("thread/settings/updated", {"threadId": thread.id, "threadSettings": now})
 
 
 async def archive(server: AppServer, call: Call, params: ArchiveParams) -> None:

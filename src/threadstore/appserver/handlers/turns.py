@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from threadstore.appserver.handlers.changing import apply_settings
+from threadstore.appserver.handlers.changing import apply_settings, tell_settings
 from threadstore.appserver.narration import new_turn
 from threadstore.appserver.params import InterruptParams, SteerParams, TurnStartParams
 from threadstore.appserver.wording import user_input
@@ -32,7 +32,8 @@ async def start(server: AppServer, _call: Call, params: TurnStartParams) -> Json
 
     A turn that takes none, because it compacts or is about to end, is waited for.
     """
-    session = (await server.writer(params.thread_id)).session
+    thread = await server.writer(params.thread_id)
+    session = thread.session
     if params.tool_output is not None:
         raise InvalidRequest("toolOutput is not taken here", hint="answer item/tool/call instead")
     given = _said(server, params.input)
@@ -41,10 +42,12 @@ async def start(server: AppServer, _call: Call, params: TurnStartParams) -> Json
         if session.takes_input:
             return {"turn": new_turn(await session.steer(given, client_id=client_id))}
         await running.result()
-    apply_settings(session, params)
+    changed = apply_settings(session, params)
     if params.output_schema != session.settings.output_schema:
         session.configure(output_schema=params.output_schema)
     turn = await session.start_turn(given, client_id=client_id)
+    if changed:
+        await tell_settings(thread)
     return {"turn": new_turn(turn.id)}
 
 
