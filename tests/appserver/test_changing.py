@@ -163,8 +163,13 @@ async def test_settings_hold_from_the_next_turn_on(world: World) -> None:
         "thread/settings/update", threadId=thread_id, model="m2", effort="high", cwd="/b"
     )
     assert answer == {}
-    await client.turn(thread_id)
+    told = (await client.note("thread/settings/updated"))["threadSettings"]
+    assert (told["model"], told["effort"], told["cwd"]) == ("m2", "high", "/b")
+    assert in_order(client.methods(), "=thread/settings/update", "thread/settings/updated")
+    await client.turn(thread_id, model="m2")
+    assert len(client.notes("thread/settings/updated")) == 1
     await client.turn(thread_id, model="m3")
+    assert client.notes("thread/settings/updated")[-1]["threadSettings"]["model"] == "m3"
     await client.turn(thread_id)
     assert [request.model for request in world.model.requests] == ["m1", "m2", "m3", "m3"]
     assert world.model.requests[1].reasoning_effort == "high"
