@@ -246,6 +246,19 @@ def test_a_terminal_at_another_server_follows_and_takes_over(place: Place) -> No
     assert place.prompts(thread_id)[1:] == ["Said at the first server", "Said at the second server"]
 
 
+def test_what_is_not_to_be_had_here_does_not_end_the_terminal_client(place: Place) -> None:
+    with place.tui() as tui:
+        tui.say("Hello there", PLAIN)
+        tui.command("!ls")
+        tui.wait("This server runs no shell commands.")
+        tui.command("/goal Be good")
+        tui.wait("Failed to set thread goal")
+        tui.command("/review Look at the tests")
+        tui.answered("› Look at the tests", PLAIN)
+        tui.say("Still here", PLAIN)
+        tui.quit()
+
+
 def shown_id(tui: Tui) -> str:
     """The id of the thread that a client shows."""
     tui.command("/status")

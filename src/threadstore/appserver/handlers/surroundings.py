@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from threadstore.appserver.handlers.review import ReviewParams, start_review
 from threadstore.appserver.handlers.shell import ShellParams, refuse_command
 from threadstore.appserver.params import NoParams, ThreadParams
 
@@ -45,6 +46,7 @@ def register(server: AppServer) -> None:
     server.method("config/read", read_config, NoParams)
     server.method("configRequirements/read", read_requirements, NoParams)
     server.method("thread/goal/get", read_goal, ThreadParams)
+    server.method("review/start", start_review, ReviewParams)
     server.method("thread/shellCommand", refuse_command, ShellParams)
     server.method("thread/backgroundTerminals/list", nothing_found, msgspec.Raw)
     for name in _EMPTY_LISTS:
