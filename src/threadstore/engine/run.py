@@ -49,6 +49,7 @@ class TurnRun:
         self.turn = turn
         self._state = state
         self._given = given
+        self._user: UserTurn | None = None
         self._facts = TurnFacts(turn.id)
         self._steered: list[Said] = []
         self._steerable = given is not None
@@ -128,7 +129,8 @@ class TurnRun:
         if self._given is None:
             await self._compact(mid_turn=False)
             return
-        if self._state.is_full:
+        user = await self._user_turn(self._given)
+        if self._state.is_full(user.message):
             await self._compact(mid_turn=False)
         await self._open()
         while True:
@@ -136,7 +138,7 @@ class TurnRun:
             if not sampling.called_tools and not self._steered:
                 self._steerable = False
                 return
-            if self._state.is_full:
+            if self._state.is_full():
                 await self._compact(mid_turn=True)
                 if sampling.called_tools:
                     continue  # the model has its outputs first (Codex 0.131)
@@ -147,13 +149,19 @@ class TurnRun:
         state, given = self._state, self._given
         if given is None:
             return
-        user = await asyncio.to_thread(user_turn, given, self.turn.id)
+        user = await self._user_turn(given)
         opening = state.news_since(state.journal.fold.turn_context or {})
         self._given = None
         context = state.turn_context(self.turn.id)
         await state.journal.record(*opening, context, *self._said(user))
         with suppress(StoreUnavailable):  # it is written; the flush at the end says it again
             await state.journal.handle.persist()
+
+    async def _user_turn(self, given: Said) -> UserTurn:
+        """What the turn began with; images are read once."""
+        if self._user is None:
+            self._user = await asyncio.to_thread(user_turn, given, self.turn.id)
+        return self._user
 
     def _said(self, user: UserTurn) -> list[Entry]:
         started = self._state.started(self.turn.id, user.item)

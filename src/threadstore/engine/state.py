@@ -86,16 +86,15 @@ class SessionState:
             raise InvalidRequest("no model was named", hint="set SessionSettings.model")
         return self.settings.model
 
-    @property
-    def is_full(self) -> bool:
-        """Whether the context has to be compacted before the next request."""
+    def is_full(self, *coming: Json) -> bool:
+        """Whether the context has to be compacted before a request with what is *coming*."""
         limit = self.settings.compaction_limit
         if limit is None:
             return False
         used = self.tokens.context_tokens
         if self.tokens.overflown or used >= limit:
             return True
-        return used + estimated_tokens(self._news()) >= limit
+        return used + estimated_tokens([*self._news(), *coming]) >= limit
 
     def _news(self) -> list[Json]:
         """What came into the context after the last response or compaction, which were counted."""
