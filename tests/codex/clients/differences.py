@@ -37,10 +37,6 @@ DIFFERENCES: Final = (
     Difference(_OPENED, f"{_THREAD}/originator", "a fork begins here, whoever asked for it"),
     Difference("thread/list", f"{_THREAD}/forkedFromId", "lists say it as well"),
     Difference(
-        "thread/list", r"/result/data/\d+/canAcceptDirectInput", "said of every loaded thread"
-    ),
-    Difference("thread/resume", "/result/collaborationMode/.*", "there are no such modes"),
-    Difference(
         "thread/resume",
         "/result/(turns|items)BackwardsCursor",
         "pages of legacy histories start at their end",
