@@ -47,6 +47,8 @@ _NOT_TOLD: Final = re.compile(r" (thread/readState/changed|thread/goal/cleared)\
 """Codex keeps what was read, and goals."""
 _CLOSED: Final = re.compile(r" thread/closed(?= =thread/archive)")
 """Whoever follows a thread is told that it is no longer loaded, however that came."""
+_LEFT: Final = re.compile(r"( thread/(status/changed\[notLoaded\]|closed))+(?= =initialize|$)")
+"""So is a client that leaves, if it is still there when the server stops."""
 
 
 def differences(ours: Played, theirs: Played) -> tuple[list[str], set[Difference]]:
@@ -87,4 +89,5 @@ def turn_words(played: Played) -> list[str]:
 
 def thread_words(played: Played) -> str:
     """What was told of threads, and the answers."""
-    return _CLOSED.sub("", _NOT_TOLD.sub("", played.transcript.threads()))
+    words = _NOT_TOLD.sub("", played.transcript.threads())
+    return _LEFT.sub("", _CLOSED.sub("", words))

@@ -249,7 +249,9 @@ def test_a_terminal_at_another_server_follows_and_takes_over(place: Place) -> No
 def test_what_is_not_to_be_had_here_does_not_end_the_terminal_client(place: Place) -> None:
     with place.tui() as tui:
         tui.say("Hello there", PLAIN)
-        tui.command("!ls")
+        tui.press("!ls")
+        tui.wait("Shell mode")
+        tui.press(ENTER)
         tui.wait("This server runs no shell commands.")
         tui.command("/goal Be good")
         tui.wait("Failed to set thread goal")
