@@ -19,6 +19,8 @@ $(READY): pyproject.toml
 	@echo "setting up $(VENV) ..."
 	@$(BIN)/python -m pip install -q --upgrade 'pip>=25.1'
 	@$(BIN)/python -m pip install -q -e '.[all]' --group dev
+	@# Codex's SDK by itself: what it depends on is a Codex of 360 MB, which the tests do not use.
+	@$(BIN)/python -m pip install -q --no-deps 'openai-codex>=0.163,<0.164'
 	@touch $@
 
 run: $(READY)  ## your Codex threads, or an example conversation if there are none
