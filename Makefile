@@ -31,7 +31,7 @@ test: $(READY)  ## the test suite
 
 test-deep: $(READY)  ## for long: writers, agents and servers killed hundreds of times
 	DEEP=1 $(BIN)/python -m pytest --timeout 3600 tests/stores/postgres/test_faults.py \
-	  tests/stores/postgres/test_hammering.py tests/engine/test_kills.py
+	  tests/stores/postgres/test_hammering.py tests/engine/test_kills.py tests/engine/test_restart.py
 
 test-codex: $(READY)  ## the tests against real Codex binaries (installed from npm into .cache)
 	$(BIN)/python -m pytest -m codex tests/codex

@@ -29,7 +29,7 @@ class Moment:
         """Whether all is told that was used: no turn runs."""
         tokens = session._state.tokens
         self.counters = (tokens.total, tokens.last, tokens.rate_limits, tokens.window)
-        self.full = session._state.is_full
+        self.full = session._state.is_full()
         self.usage: ThreadUsage = session.usage
         self.ended = dict(ended)
         """How the turns ended of which that is known."""

@@ -66,14 +66,19 @@ def filled(
         )
     last = loaded.fold.last_turn_context or {}
     own = last if last.get("thread_id") == stored.id else {}  # not that of a fork's source
-    kept = own.get("base_instructions") or header.base_instructions or DEFAULT_INSTRUCTIONS
+    kept = _text(own, "base_instructions") or header.base_instructions or DEFAULT_INSTRUCTIONS
     return msgspec.structs.replace(
         settings,
         model=model,
         reasoning_effort=settings.reasoning_effort or stored.reasoning_effort,
         instructions=settings.instructions or kept,
-        cwd=own.get("cwd") if settings.cwd is None else settings.cwd,
+        cwd=_text(own, "cwd") if settings.cwd is None else settings.cwd,
     )
+
+
+def _text(fields: Json, key: str) -> str | None:
+    value = fields.get(key)
+    return value if isinstance(value, str) else None
 
 
 def release(handle: ThreadHandle) -> None:

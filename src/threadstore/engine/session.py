@@ -15,6 +15,7 @@ from threadstore.engine.inputs import Said, UserInput, said
 from threadstore.engine.journal import Journal
 from threadstore.engine.loading import LoadedContext
 from threadstore.engine.opening import claimed, filled, loaded_context, offered, release
+from threadstore.engine.outputs import check_injected
 from threadstore.engine.questions import Questions
 from threadstore.engine.reverting import redo, revert
 from threadstore.engine.run import TurnRun
@@ -344,10 +345,14 @@ class Session:
     async def inject(self, items: Iterable[Json]) -> None:
         """Put items in the form of the Responses API into the context, without a turn.
 
-        The model gets them with the next request. Kinds that no history keeps are left out.
+        The model gets them with the next request. Kinds that no history keeps are left out; what
+        no request could carry is :class:`InvalidRequest`.
         """
         self._check_open()
-        lines = [_injected(item) for item in items]
+        lines = []
+        for item in items:
+            check_injected(item)
+            lines.append(RolloutItem("response_item", item))
         await self._state.journal.record(*lines)
         await self._state.journal.handle.persist()
 
@@ -476,9 +481,3 @@ class Session:
         finally:
             self._alone = False
             self._next()
-
-
-def _injected(item: object) -> RolloutItem:
-    if not isinstance(item, dict) or not isinstance(item.get("type"), str):
-        raise InvalidRequest("an item to inject is an object with a type")
-    return RolloutItem("response_item", item)
