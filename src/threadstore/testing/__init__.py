@@ -6,6 +6,7 @@ The kit needs the ``testing`` extra, see docs/write-a-store.md. ``scripted_model
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -50,7 +51,11 @@ _HOMES = {
     "run_differential": "differential",
     "spawned_by": "seeds",
 }
-_ASSERTING = ("cases", "differential", "stateful")
+if "pytest" in sys.modules:
+    # Before they are imported, or failing assertions in there say nothing.
+    sys.modules["pytest"].register_assert_rewrite(
+        *(f"{__name__}.{module}" for module in ("cases", "differential", "stateful"))
+    )
 
 
 def __getattr__(name: str) -> Any:
@@ -59,11 +64,6 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib
 
-    if home in _ASSERTING:
-        import pytest
-
-        # Before the import, or failing assertions in there say nothing.
-        pytest.register_assert_rewrite(*(f"{__name__}.{module}" for module in _ASSERTING))
     value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{home}"), name)
     return value
 
