@@ -31,13 +31,14 @@ test: $(READY)  ## the test suite
 
 test-deep: $(READY)  ## for long: writers, agents and servers killed hundreds of times
 	DEEP=1 $(BIN)/python -m pytest --timeout 3600 tests/stores/postgres/test_faults.py \
-	  tests/stores/postgres/test_hammering.py tests/engine/test_kills.py tests/engine/test_restart.py
+	  tests/stores/postgres/test_hammering.py tests/engine/test_kills.py tests/engine/test_restart.py tests/stores/local/test_kill.py \
+	  tests/test_copying_homes.py
 
 test-codex: $(READY)  ## the tests against real Codex binaries (installed from npm into .cache)
 	$(BIN)/python -m pytest -m codex tests/codex
 
 test-cluster: $(READY)  ## PostgreSQL with two standbys, a lost primary, pgbouncer if it is installed
-	$(BIN)/python -m pytest -n 2 -m cluster tests/cluster
+	$(BIN)/python -m pytest -n 2 -m cluster tests/cluster tests/conformance
 
 compatibility: $(READY)  ## run these, for RELEASES="0.133.0 ..." if given, and write docs/compatibility.md
 	RECORD=1 $(BIN)/python -m pytest -m codex tests/codex

@@ -122,7 +122,7 @@ _HOMES = {
         "StoredThread",
         "ThreadMetadataPatch",
         "ThreadUsage",
-    "TokenUsage",
+        "TokenUsage",
     ),
     "queries": ("ItemPage", "SortKey", "ThreadPage", "ThreadQuery", "TurnPage"),
     "store": ("AppendReceipt", "Capabilities", "Durability", "Finding", "ThreadStore"),

@@ -26,6 +26,7 @@ def database(postgres_server: PostgresServer) -> Iterator[str]:
     postgres_server.drop_database(database)
 
 
+@pytest.mark.cluster
 class TestPostgresStoreAsOnShards(ThreadStoreTests):
     """As behind a pooler and on a sharded engine: the tenant said in each transaction, nothing
     prepared, statements for one thread at a time. One database for all tests saves a minute."""
