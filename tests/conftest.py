@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from threadstore.testing.postgres_server import PostgresServer
@@ -19,6 +20,12 @@ for _name in [*os.environ]:
         del os.environ[_name]
 os.environ["HOME"] = os.devnull  # a test that needs a home makes one
 os.environ["GIT_CONFIG_NOSYSTEM"] = "1"
+
+# How long inputs take to make says something about the machine's load, nothing about the code.
+settings.register_profile(
+    "threadstore", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("threadstore")
 
 
 @pytest.fixture(autouse=True)
