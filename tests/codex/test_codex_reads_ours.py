@@ -326,7 +326,7 @@ async def load(home: Path, threads: dict[str, StoredThread]) -> dict[str, tuple[
 
 def facts(thread: StoredThread) -> dict[str, Any]:
     """What a turn by Codex leaves as it is."""
-    moving = {"updated_at", "recency_at", "token_usage", "model", "reasoning_effort"}
+    moving = {"updated_at", "recency_at", "token_usage", "usage", "model", "reasoning_effort"}
     moving |= {"approval_mode", "sandbox_policy", "permission_profile"}
     return {
         key: value for key, value in msgspec.structs.asdict(thread).items() if key not in moving
