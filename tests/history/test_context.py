@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 
+ROOT = "/root"
+"""The path of the first agent (Codex)."""
+
 CALL = {"type": "function_call", "name": "f", "arguments": "{}", "call_id": "c"}
 OUTPUT = {"type": "function_call_output", "call_id": "c", "output": "done"}
 ABORTED = {"type": "function_call_output", "call_id": "c", "output": "aborted"}
@@ -127,9 +130,9 @@ def test_a_turn_is_open_until_it_ends(events: list[RolloutItem], left_open: str 
 
 
 def test_a_word_between_agents_is_a_message_of_one() -> None:
-    said = {"author": "/root", "recipient": "/root/a", "content": "psst", "trigger_turn": True}
+    said = {"author": ROOT, "recipient": f"{ROOT}/a", "content": "psst", "trigger_turn": True}
     content = [{"type": "input_text", "text": "psst"}]
-    expected = {"type": "agent_message", "author": "/root", "recipient": "/root/a"}
+    expected = {"type": "agent_message", "author": ROOT, "recipient": f"{ROOT}/a"}
     fold = _fold([RolloutItem("inter_agent_communication", said)])
     assert fold.items == [{**expected, "content": content}]
 

@@ -14,7 +14,6 @@ from threadstore.engine.events import ContextCompacted
 from threadstore.engine.model import Completed, ItemDone, ModelError, RateLimits, answer
 from threadstore.engine.outputs import message_text
 from threadstore.engine.state import estimated_tokens
-from threadstore.engine.tokens import add_usage
 from threadstore.history.items import RolloutItem
 from threadstore.history.messages import bare_user_text, content_text
 from threadstore.ids import new_thread_id
@@ -119,7 +118,7 @@ async def _ask(state: SessionState, turn: TurnFacts, context: list[Json]) -> str
 
 async def _book(state: SessionState, turn: TurnFacts, done: Completed) -> None:
     if done.usage is not None:
-        turn.usage = add_usage(turn.usage, done.usage)
+        turn.usage += done.usage
         await state.book(done, turn.id, turn.usage)
         await state.journal.record(state.tokens.event(turn.id))
 

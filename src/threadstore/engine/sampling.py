@@ -31,7 +31,6 @@ from threadstore.engine.outputs import (
     told_of,
     turn_item,
 )
-from threadstore.engine.tokens import add_usage
 from threadstore.engine.tool_schema import BadArguments, any_arguments
 from threadstore.engine.tools import ToolCall, ToolOutput, aborted
 from threadstore.errors import ThreadStoreError
@@ -304,7 +303,7 @@ class Sampling:
 
     async def _book(self, done: Completed) -> None:
         if done.usage is not None:
-            self._turn.usage = add_usage(self._turn.usage, done.usage)
+            self._turn.usage = self._turn.usage + done.usage
             await self._state.book(done, self._turn.id, self._turn.usage)
 
     async def _tell_tokens(self) -> None:

@@ -17,7 +17,7 @@ from threadstore.metadata import TokenUsage
 if TYPE_CHECKING:
     from threadstore.history.context import ContextFold
 
-__all__ = ["TokenBook", "add_usage", "token_book"]
+__all__ = ["TokenBook", "token_book"]
 
 Json = dict[str, Any]
 
@@ -58,7 +58,7 @@ class TokenBook:
 
     def book(self, usage: TokenUsage) -> None:
         """Count a response."""
-        self.total = usage if self.total is None else add_usage(self.total, usage)
+        self.total = usage if self.total is None else self.total + usage
         self.last = usage
         self._news = True
 
@@ -112,15 +112,8 @@ def token_book(stored: TokenUsage | None, fold: ContextFold, window: int) -> Tok
     a response more."""
     total = total_usage({"info": fold.token_info})
     for usage in fold.unreported:
-        total = usage if total is None else add_usage(total, usage)
+        total = usage if total is None else total + usage
     if stored is not None and (total is None or stored.total_tokens > total.total_tokens):
         total = stored
     last = last_usage({"info": fold.token_info})
     return TokenBook(total=total, last=last, window=window, rate_limits=fold.rate_limits)
-
-
-def add_usage(one: TokenUsage, other: TokenUsage) -> TokenUsage:
-    """The sum, counter by counter."""
-    pairs = zip(msgspec.structs.astuple(one), msgspec.structs.astuple(other), strict=True)
-    sums = (mine + theirs for mine, theirs in pairs)
-    return TokenUsage(**dict(zip(TokenUsage.__struct_fields__, sums, strict=True)))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from threadstore.history.policy import RESPONSE_ITEMS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -11,26 +13,7 @@ __all__ = ["ABORTED", "request_input", "sent_form"]
 
 Json = dict[str, Any]
 
-_SENT: Final = frozenset(
-    {
-        "additional_tools",
-        "agent_message",
-        "compaction",
-        "configuration_update",
-        "context_compaction",
-        "custom_tool_call",
-        "custom_tool_call_output",
-        "function_call",
-        "function_call_output",
-        "image_generation_call",
-        "local_shell_call",
-        "message",
-        "reasoning",
-        "tool_search_call",
-        "tool_search_output",
-        "web_search_call",
-    }
-)
+_SENT: Final = RESPONSE_ITEMS - {"compaction_summary"}  # an older name of compaction
 _OUTPUT_OF: Final = {
     "custom_tool_call": "custom_tool_call_output",
     "function_call": "function_call_output",

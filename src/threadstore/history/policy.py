@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "OUTPUT_LIMIT",
+    "RESPONSE_ITEMS",
     "affects_metadata",
     "any_affects_metadata",
     "canonical",
@@ -35,7 +36,7 @@ __all__ = [
 OUTPUT_LIMIT: Final = 64 * 1024
 """Bytes of a command's output or of an MCP result in a paginated thread (Codex 0.169)."""
 
-_RESPONSE_ITEMS: Final = frozenset(
+RESPONSE_ITEMS: Final = frozenset(
     {
         "additional_tools",
         "agent_message",
@@ -56,6 +57,7 @@ _RESPONSE_ITEMS: Final = frozenset(
         "web_search_call",
     }
 )
+"""The kinds of response items that are kept."""
 _EVENTS: Final = frozenset(
     {
         "task_complete",
@@ -106,7 +108,7 @@ _encode: Final = msgspec.json.Encoder().encode
 def persists(item: RolloutItem, mode: HistoryMode) -> bool:
     """Whether *item* belongs into the history of a thread of this *mode*."""
     if item.type == "response_item":
-        return item.kind in _RESPONSE_ITEMS
+        return item.kind in RESPONSE_ITEMS
     if item.type != "event_msg":
         return mode == "paginated" or item.type not in _PAGINATED_ONLY
     kind = item.kind
@@ -124,7 +126,7 @@ def canonical(items: Sequence[RolloutItem], mode: HistoryMode) -> list[RolloutIt
     if type(items) is not list and type(items) is not tuple:
         check_items(items)
     try:
-        if all_of_kinds(items, "response_item", _RESPONSE_ITEMS):
+        if all_of_kinds(items, "response_item", RESPONSE_ITEMS):
             return list(items)  # most batches
         kept = [item for item in items if persists(item, mode)]
     except (AttributeError, TypeError):
