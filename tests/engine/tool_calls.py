@@ -12,6 +12,8 @@ Json = dict[str, Any]
 class Owner:
     """A session's owner who answers what is asked, and remembers it."""
 
+    asks_approval: bool = True
+
     def __init__(self) -> None:
         self.questions: list[Json] = []
         self.calls: list[ToolCall] = []

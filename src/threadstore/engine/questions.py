@@ -26,6 +26,7 @@ class Questions:
     """The open questions, by the id of the call that asks. Tools reach it as their context."""
 
     def __init__(self, tell: Callable[[Event], None]) -> None:
+        self.asks_approval = True
         self._tell = tell
         self._open: dict[str, tuple[Request, asyncio.Future[Any]]] = {}
 

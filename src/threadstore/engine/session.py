@@ -429,6 +429,7 @@ class Session:
         if settings.tool_output_limit != state.settings.tool_output_limit:
             state.toolbox = Toolbox(self._tools, output_limit=settings.tool_output_limit)
         state.settings = settings
+        state.questions.asks_approval = settings.approval_policy != "never"
         state.tokens.window = settings.reported_window
 
     async def _drive(self, run: TurnRun) -> None:

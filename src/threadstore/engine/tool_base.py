@@ -43,6 +43,9 @@ class ToolOutput(msgspec.Struct, frozen=True, kw_only=True):
 class ToolContext(Protocol):
     """What a tool can ask of the session that runs it."""
 
+    asks_approval: bool
+    """Whether the user is asked before a tool runs that wants it."""
+
     async def ask_user(self, call: ToolCall, questions: list[Json]) -> Json | ToolOutput:
         """The answers of the user, in the form of Codex's ``request_user_input`` response; a
         ``ToolOutput`` if there are none."""

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, overload
 
 import msgspec
 
+from threadstore.engine.approval import is_approved
 from threadstore.engine.tool_base import (
     Tool,
     ToolCall,
@@ -64,6 +65,7 @@ class FunctionTool(Tool):
         namespace: str | None = None,
         parallel: bool = True,
         timeout: float | None = None,
+        approval: bool = False,
     ) -> None:
         given: object = function
         if not callable(given) or isinstance(given, (type, Tool)):
@@ -76,6 +78,7 @@ class FunctionTool(Tool):
         self.namespace = namespace
         self.parallel = parallel
         self.timeout = timeout
+        self._asks = approval
         self._function = function
         self._is_async = any(map(inspect.iscoroutinefunction, (function, type(function).__call__)))
         self._parameters = Parameters(function, injected=ToolCall)
@@ -88,11 +91,13 @@ class FunctionTool(Tool):
     def spec(self) -> Json:
         return _function_spec(self.name, self._description, self._parameters.schema)
 
-    async def run(self, call: ToolCall, context: ToolContext) -> ToolOutput:  # noqa: ARG002
+    async def run(self, call: ToolCall, context: ToolContext) -> ToolOutput:
         try:
             positions, keywords = self._parameters.decode(call.arguments, call)
         except BadArguments as error:
             return _misfit(call, error)
+        if self._asks and not await is_approved(call, context):
+            return failure(f"the user did not allow {call.name}; it was not run")
         if self._is_async:
             return as_output(await self._function(*positions, **keywords))
 
@@ -114,6 +119,7 @@ def tool(
     namespace: str | None = None,
     parallel: bool = True,
     timeout: float | None = None,
+    approval: bool = False,
 ) -> Callable[[Callable[..., Any]], FunctionTool]: ...
 def tool(
     function: Callable[..., Any] | None = None, /, **options: Any
@@ -125,7 +131,9 @@ def tool(
     docstring. An async function is awaited; any other runs in a thread of its own, which nothing
     can stop: after a time-out or an interrupt it is left alone. A parameter annotated
     :class:`ToolCall` gets the call. The result is text as it is, a :class:`ToolOutput` as it is,
-    ``None`` as no text, and everything else as JSON. :class:`InvalidRequest` if there is no schema.
+    ``None`` as no text, and everything else as JSON. With *approval* the user is asked before each
+    call, unless the session's approval policy is ``never``; the time-out runs meanwhile.
+    :class:`InvalidRequest` if there is no schema.
     """
     if function is not None:
         return FunctionTool(function, **options)
