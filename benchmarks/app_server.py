@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import json
 import os
 import shutil
+import socket
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from tests.codex.app_server import AppServer, write_config
+from tests.codex.app_server import AppServer, environment, write_config
 from tests.codex.install import codex_binary
+from websockets.asyncio.client import ClientConnection, connect
 
 from benchmarks.homes import make_history, make_home
 from benchmarks.measure import Result, in_turn, seconds
@@ -18,6 +26,9 @@ from benchmarks.measure import Result, in_turn, seconds
 CODEX: Final = "0.169.0"
 THREADS: Final = 10_000
 HISTORY: Final = 20_000_000
+CLIENTS: Final = 50
+REQUESTS: Final = 40
+"""Of each client, one after the other."""
 OURS: Final = Path(sys.executable).with_name("threadstore")
 
 
@@ -93,6 +104,73 @@ def reads(folder: str) -> Iterator[Result]:
         yield _result("thread/read of 20 MB with turns", read, our_server, their_server)
 
 
+def throughput(folder: str) -> Iterator[Result]:
+    """Requests per second that 50 clients on WebSockets get answered, all at once."""
+    ours, theirs = _homes(folder, lambda home: make_home(home, 1000))
+    with _listening(OURS, ours) as our_url, _listening(codex_binary(CODEX), theirs) as their_url:
+        figures = in_turn(
+            lambda: asyncio.run(_rate(our_url)),
+            lambda: asyncio.run(_rate(their_url)),
+            best=max,
+            rounds=3,
+        )
+    yield Result(
+        name=f"thread/read by {CLIENTS} clients / Codex",
+        ours=figures[0],
+        limit=figures[1],
+        unit="1/s",
+        goal=0.0,  # reported, not judged
+        higher_is_better=True,
+    )
+
+
+@contextmanager
+def _listening(program: Path, home: Path) -> Iterator[str]:
+    """A server of WebSockets on a free port; its URL, as soon as it accepts."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    url = f"ws://127.0.0.1:{port}"
+    command = [str(program), "app-server", "--listen", url]
+    process = subprocess.Popen(command, env=environment(home), stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(600):
+            with contextlib.suppress(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", port)).close()
+                break
+            time.sleep(0.1)
+        yield url
+    finally:
+        process.terminate()
+        process.wait()
+
+
+async def _rate(url: str) -> float:
+    async with contextlib.AsyncExitStack() as stack:
+        sockets = [
+            await stack.enter_async_context(connect(url, max_size=None)) for _ in range(CLIENTS)
+        ]
+        client = {"clientInfo": {"name": "bench", "version": "1"}}
+        for each in sockets:
+            await _call(each, "initialize", client)
+        page = await _call(sockets[0], "thread/list", {"limit": 1, "modelProviders": []})
+        wanted = {"threadId": page["data"][0]["id"]}
+
+        async def ask(each: ClientConnection) -> None:
+            for _ in range(REQUESTS):
+                await _call(each, "thread/read", wanted)
+
+        start = time.perf_counter()
+        await asyncio.gather(*map(ask, sockets))
+        return CLIENTS * REQUESTS / (time.perf_counter() - start)
+
+
+async def _call(each: ClientConnection, method: str, params: object) -> Any:
+    await each.send(json.dumps({"id": 1, "method": method, "params": params}))
+    while "id" not in (answer := json.loads(await each.recv())):
+        pass
+    return answer["result"]
+
+
 def _result(
     name: str, measure: Callable[[AppServer], float], ours: AppServer, theirs: AppServer
 ) -> Result:
@@ -122,4 +200,4 @@ def _resident(server: AppServer) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1024
 
 
-BENCHES: Final[list[Callable[[str], Iterator[Result]]]] = [lists, reads]
+BENCHES: Final[list[Callable[[str], Iterator[Result]]]] = [lists, reads, throughput]
