@@ -62,6 +62,11 @@ class Said(msgspec.Struct, frozen=True):
     client_id: str | None = None
     """By which the one who sent it knows it again."""
 
+    @property
+    def reads_files(self) -> bool:
+        """Whether :func:`user_turn` blocks."""
+        return any(isinstance(part, LocalImage) for part in self.parts)
+
 
 def said(given: UserInput, client_id: str | None = None) -> Said:
     """Check an input; :class:`InvalidRequest` if it is empty or of another type."""

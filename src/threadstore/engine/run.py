@@ -160,8 +160,13 @@ class TurnRun:
     async def _user_turn(self, given: Said) -> UserTurn:
         """What the turn began with; images are read once."""
         if self._user is None:
-            self._user = await asyncio.to_thread(user_turn, given, self.turn.id)
+            self._user = await self._read(given)
         return self._user
+
+    async def _read(self, given: Said) -> UserTurn:
+        if given.reads_files:
+            return await asyncio.to_thread(user_turn, given, self.turn.id)
+        return user_turn(given, self.turn.id)
 
     def _said(self, user: UserTurn) -> list[Entry]:
         started = self._state.started(self.turn.id, user.item)
@@ -170,7 +175,7 @@ class TurnRun:
 
     async def _take_steered(self) -> None:
         while self._steered:
-            user = await asyncio.to_thread(user_turn, self._steered[0], self.turn.id)
+            user = await self._read(self._steered[0])
             del self._steered[0]
             await self._state.journal.record(*self._said(user))
 
