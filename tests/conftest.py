@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 if TYPE_CHECKING:
     from threadstore.testing.postgres_server import PostgresServer
 
-pytest_plugins = ["pytester"]
+pytest_plugins = ["pytester", "tests.every_store"]
 
 for _name in [*os.environ]:
     if _name == "HOME" or _name.startswith(("CODEX_", "GIT_", "XDG_")):

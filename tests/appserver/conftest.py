@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
 
 import pytest
 from tests.appserver.clients import Client
 from tests.appserver.world import World, serving
 
 from threadstore.stores.memory import MemoryThreadStore
-from threadstore.testing import LocalHarness, MemoryHarness, StoreHarness
-from threadstore.testing.postgres_harness import PostgresHarness
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from threadstore.testing import StoreHarness
 
 
 @pytest.fixture
@@ -28,20 +23,6 @@ async def world() -> AsyncIterator[World]:
 async def client(world: World) -> Client:
     """A client that has said hello."""
     return await world.connect()
-
-
-@pytest.fixture(params=["memory", "local", "postgres"])
-def harness(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StoreHarness]:
-    """Each store there is."""
-    made: StoreHarness
-    if request.param == "memory":
-        made = MemoryHarness()
-    elif request.param == "local":
-        made = LocalHarness(tmp_path)
-    else:
-        made = PostgresHarness(request.getfixturevalue("postgres_server"))
-    yield made
-    made.close()
 
 
 @pytest.fixture
