@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -45,6 +46,7 @@ class ServerProcess:
     ) -> None:
         self.process = process
         self.url = listen
+        self._reading_rest = threading.Lock()
         self.errors = b""
         """What it said on standard error so far."""
         self._ends = ends
@@ -89,9 +91,10 @@ class ServerProcess:
 
     def _rest(self) -> int:
         assert self.process.stderr is not None
-        if not self.process.stderr.closed:
-            self.errors += self.process.stderr.read()
-            self.process.stderr.close()
+        with self._reading_rest:  # who gave up waiting left its thread behind
+            if not self.process.stderr.closed:
+                self.errors += self.process.stderr.read()
+                self.process.stderr.close()
         return self.process.wait()
 
     async def close(self) -> None:

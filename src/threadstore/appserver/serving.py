@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -150,22 +152,38 @@ async def _listener(
 def _stop_signals() -> Iterator[asyncio.Event]:
     """An event that the first SIGTERM or SIGINT sets.
 
-    Not handlers of the loop: the second signal must work while a tool keeps the loop busy.
+    A thread listens, not the loop and no handler: the second signal must work while a tool keeps
+    the loop busy, and the kernel may give it to a thread that runs no handlers.
     """
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
-    heard: list[int] = []
-
-    def stop(number: int, _frame: FrameType | None) -> None:
-        if heard:
-            os._exit(128 + number)
-        heard.append(number)
-        loop.call_soon_threadsafe(stopped.set)
-
     numbers = (signal.SIGTERM, signal.SIGINT)
-    before = {number: signal.signal(number, stop) for number in numbers}
+    ours, theirs = socket.socketpair()
+    theirs.settimeout(0)
+
+    def listen() -> None:
+        heard = 0
+        while received := ours.recv(1):
+            if received[0] in numbers:
+                heard += 1
+                if heard > 1:
+                    os._exit(128 + received[0])
+                loop.call_soon_threadsafe(stopped.set)
+
+    listener = threading.Thread(target=listen, name="stop-signals", daemon=True)
+    listener.start()
+    before_fd = signal.set_wakeup_fd(theirs.fileno())
+    before = {number: signal.signal(number, _heard_by_listener) for number in numbers}
     try:
         yield stopped
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(before_fd)
+        theirs.close()
+        listener.join()
+        ours.close()
+
+
+def _heard_by_listener(_number: int, _frame: FrameType | None) -> None:
+    """Python tells the listener, but only of signals that have a handler."""
