@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from threadstore.clock import from_ms, to_ms
 from threadstore.errors import InvalidRequest
+from threadstore.git_url import strip_credentials
 from threadstore.history.items import RolloutItem
 from threadstore.history.turns import StoredTurn
 from threadstore.ids import parse_thread_id
@@ -30,6 +31,7 @@ __all__ = [
     "check_limit",
     "decode_cursor",
     "encode_cursor",
+    "git_origin",
     "matches_source",
     "resolve_cwd",
     "searchable_text",
@@ -83,6 +85,10 @@ class ThreadQuery(msgspec.Struct, frozen=True, kw_only=True):
     empty: none."""
     model_providers: tuple[str, ...] | None = None
     """Threads of these providers; empty: none."""
+    models: tuple[str, ...] | None = None
+    """Threads whose last model is one of these; empty: none."""
+    git_origins: tuple[str, ...] | None = None
+    """Threads of these git remotes (``origin_url``, compared without credentials); empty: none."""
     sources: tuple[str, ...] | None = None
     """Threads of these kinds of source (see :func:`threadstore.metadata.source_kind`);
     ``subagent`` stands for all kinds of sub-agent, ``custom:NAME`` for one custom source;
@@ -104,7 +110,9 @@ class ThreadQuery(msgspec.Struct, frozen=True, kw_only=True):
             checked = msgspec.convert(msgspec.structs.asdict(self), _Shape)
         except msgspec.ValidationError as error:
             raise InvalidRequest(f"ThreadQuery: {error}") from error
-        for field in ("cwds", "model_providers", "sources", "exclude_sources"):
+        if checked.git_origins is not None:
+            checked.git_origins = tuple([strip_credentials(url) for url in checked.git_origins])
+        for field in _TUPLES:
             # Lists are welcome; kept as tuples, so that a query can be a key.
             msgspec.structs.force_setattr(self, field, getattr(checked, field))
         if self.sort_key is not checked.sort_key:
@@ -126,6 +134,8 @@ class ThreadQuery(msgspec.Struct, frozen=True, kw_only=True):
             (self.archived is None or thread.archived is self.archived)
             and (self.cwds is None or thread.cwd in self.cwds)
             and (self.model_providers is None or thread.model_provider in self.model_providers)
+            and (self.models is None or thread.model in self.models)
+            and (self.git_origins is None or git_origin(thread) in self.git_origins)
             and (self.sources is None or matches_source(thread, self.sources))
             and not matches_source(thread, self.exclude_sources)
             and (
@@ -157,12 +167,24 @@ class _Shape(msgspec.Struct, kw_only=True):
     archived: bool | None
     cwds: tuple[str, ...] | None
     model_providers: tuple[str, ...] | None
+    models: tuple[str, ...] | None
+    git_origins: tuple[str, ...] | None
     sources: tuple[str, ...] | None
     exclude_sources: tuple[str, ...]
     parent_id: str | None
     ancestor_id: str | None
     search_term: str | None
     only_displayable: bool
+
+
+_TUPLES: Final = (
+    "cwds",
+    "model_providers",
+    "models",
+    "git_origins",
+    "sources",
+    "exclude_sources",
+)
 
 
 def matches_source(thread: StoredThread, words: tuple[str, ...]) -> bool:
@@ -174,6 +196,12 @@ def matches_source(thread: StoredThread, words: tuple[str, ...]) -> bool:
         return True
     custom = thread.source.get("custom") if isinstance(thread.source, dict) else None
     return custom is not None and f"custom:{custom}" in words
+
+
+def git_origin(thread: StoredThread) -> str | None:
+    """What ``ThreadQuery.git_origins`` is compared with: the remote of the thread's repository,
+    which :class:`~threadstore.metadata.GitInfo` keeps without credentials."""
+    return None if thread.git is None else thread.git.origin_url
 
 
 def searchable_text(thread: StoredThread) -> str:

@@ -48,6 +48,8 @@ def test_filters_of_one_kind_add_up_and_different_kinds_narrow(cli: Run, home: H
     ]
     assert ids(cli, "--cwd", "/home/dev/docs", "--source", "exec") == []
     assert ids(cli, "--provider", "other") == [home.exec]
+    assert ids(cli, "--git-origin", "https://git.example.test/a.git") == [home.named]
+    assert ids(cli, "--model", "none", "--model", "neither") == []
     assert ids(cli, "--search", "PARSER") == [home.named]
 
 

@@ -108,6 +108,8 @@ class _Script:
             ThreadQuery(search_term="äöü"),
             ThreadQuery(search_term="%"),
             ThreadQuery(only_displayable=True),
+            ThreadQuery(models=("gpt-5.1",)),
+            ThreadQuery(git_origins=("https://example.org/a.git",)),
             ThreadQuery(cwds=("/repo/../repo",), model_providers=("openai",)),
         ):
             query = msgspec.structs.replace(query, sort_key=SortKey.CREATED)

@@ -117,6 +117,32 @@ def test_two_processes_take_each_step_once(config: PostgresStoreConfig) -> None:
     assert lines == [f"{step.version:04}_{step.name}" for step in migrations()]
 
 
+def test_models_and_remotes_of_older_rows_are_copied(config: PostgresStoreConfig) -> None:
+    first, *_ = migrations()
+    migrate(config, [first])
+    records = {
+        "one": '{"model":"gpt-5.1","git":{"origin_url":"https://example.org/a.git"}}',
+        "two": '{"name":"nul \\u0000","model":null,"git":null}',
+    }
+    with psycopg.connect(config.dsn) as connection:
+        for tenant, record in records.items():
+            connection.execute("SELECT set_config('threadstore.tenant', %s, true)", [tenant])
+            connection.execute(
+                "INSERT INTO threadstore.threads VALUES (%s, gen_random_uuid(), 1, now(), now(),"
+                " now(), NULL, NULL, '', 'openai', 'cli', NULL, true, '', %s)",
+                [tenant, record],
+            )
+    migrate(config)
+    found = []
+    with psycopg.connect(config.dsn) as connection:
+        for tenant in records:
+            connection.execute("SELECT set_config('threadstore.tenant', %s, true)", [tenant])
+            found += connection.execute(
+                "SELECT model, git_origin FROM threadstore.threads"
+            ).fetchall()
+    assert found == [("gpt-5.1", "https://example.org/a.git"), (None, None)]
+
+
 async def test_a_database_without_tables_is_told_when_the_store_is_opened(
     config: PostgresStoreConfig,
 ) -> None:

@@ -38,6 +38,8 @@ def lists() -> list[str]:
             descending=descending,
             cwds=("/a",),
             model_providers=("p",),
+            models=("m",),
+            git_origins=("o",),
             sources=("cli", "subagent", "custom:x"),
             exclude_sources=("exec",),
             parent_id=THREAD,

@@ -47,6 +47,8 @@ examples:
     add("--source", action="append", metavar="KIND", help="only threads of this source")
     add("--cwd", action="append", metavar="DIR", help="only threads of this working directory")
     add("--provider", action="append", metavar="NAME", help="only threads of this model provider")
+    add("--model", action="append", metavar="NAME", help="only threads that last used this model")
+    add("--git-origin", action="append", metavar="URL", help="only threads of this git remote")
     add("--parent", metavar="ID", help="only sub-agents that this thread spawned")
     add("--search", metavar="TEXT", help="only threads with this in name, title or preview")
     add("--sort", choices=[key.value for key in SortKey], default="recency", help="default recency")
@@ -81,6 +83,8 @@ def _query(args: argparse.Namespace) -> ThreadQuery:
         archived=args.archived,
         cwds=_folders(args.cwd),
         model_providers=tuple(args.provider) if args.provider else None,
+        models=tuple(args.model) if args.model else None,
+        git_origins=tuple(args.git_origin) if args.git_origin else None,
         sources=tuple(_source(word) for word in args.source) if args.source else None,
         exclude_sources=() if named else _SUBAGENTS,
         search_term=args.search,

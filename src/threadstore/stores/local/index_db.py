@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import importlib.resources
-import json
 import os
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final
@@ -17,7 +15,13 @@ import msgspec
 from threadstore.clock import to_ms
 from threadstore.errors import StoreUnavailable
 from threadstore.metadata import StoredThread, source_kind
-from threadstore.queries import ThreadPage, ThreadQuery, resolve_cwd, searchable_text
+from threadstore.queries import (
+    ThreadPage,
+    ThreadQuery,
+    git_origin,
+    resolve_cwd,
+    searchable_text,
+)
 from threadstore.stores.local import index_query
 from threadstore.stores.local.database import (
     Database,
@@ -28,7 +32,7 @@ from threadstore.stores.local.database import (
 
 __all__ = ["IndexDb", "IndexedFile"]
 
-SCHEMA_VERSION: Final = 4
+SCHEMA_VERSION: Final = 5
 _CACHED: Final = 2000  # decoded threads kept; a page shows mostly those of the page before
 _WRAP: Final = 1 << 64  # inodes are unsigned, SQLite integers are not
 
@@ -58,6 +62,8 @@ _COLUMNS: Final = (
     "kind",
     "custom",
     "provider",
+    "model",
+    "git_origin",
     "parent_id",
     "cwd",
     "name",
@@ -361,8 +367,7 @@ def _build(database: Database) -> None:
 
 @functools.cache
 def _schema() -> str:
-    folder = importlib.resources.files("threadstore.stores.local")
-    return folder.joinpath("sql/threadstore_1.sql").read_text(encoding="utf-8")
+    return resource("threadstore_1.sql")
 
 
 def _remove(path: str) -> None:
@@ -389,6 +394,8 @@ def _columns(thread: StoredThread) -> tuple[Any, ...]:
         source_kind(thread.source),
         None if custom is None else str(custom),
         thread.model_provider,
+        thread.model,
+        git_origin(thread),
         thread.parent_thread_id,
         resolve_cwd(thread.cwd),
         thread.name,
@@ -402,6 +409,8 @@ def _record(thread: StoredThread) -> bytes:
     try:
         return _encode(_Record(**msgspec.structs.asdict(thread)))
     except UnicodeEncodeError:  # half a character, which JSON cannot hold
+        import json
+
         text = json.dumps(msgspec.to_builtins(thread), ensure_ascii=False)
         return text.encode(errors="replace")
 

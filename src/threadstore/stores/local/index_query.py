@@ -79,6 +79,10 @@ def _add_filters(where: _Where, query: ThreadQuery, cwds: Collection[str] | None
         where.add(*_one_of("cwd", cwds))
     if query.model_providers is not None:
         where.add(*_one_of("provider", query.model_providers))
+    if query.models is not None:
+        where.add(*_one_of("model", query.models))
+    if query.git_origins is not None:
+        where.add(*_one_of("git_origin", query.git_origins))
     if query.sources is not None:
         where.add(*_of_source(query.sources))
     if query.exclude_sources:

@@ -29,7 +29,15 @@ _SHOWN: Final = 5
 """Damaged lines of one thread that are named."""
 _COPIES: Final = (
     *("created_at", "updated_at", "recency_at", "archived_at", "parent", "cwd"),
-    *("model_provider", "source_kind", "source_custom", "displayable", "search_text"),
+    *(
+        "model_provider",
+        "model",
+        "git_origin",
+        "source_kind",
+        "source_custom",
+        "displayable",
+        "search_text",
+    ),
 )
 
 

@@ -8,7 +8,7 @@ import msgspec
 
 from threadstore.errors import StoreUnavailable
 from threadstore.metadata import StoredThread, source_kind
-from threadstore.queries import resolve_cwd, searchable_text
+from threadstore.queries import git_origin, resolve_cwd, searchable_text
 
 __all__ = ["columns", "decode_record", "plain_text"]
 
@@ -29,8 +29,10 @@ def columns(thread: StoredThread) -> dict[str, Any]:
         "parent": thread.parent_thread_id,
         "cwd": plain_text(resolve_cwd(thread.cwd)),
         "model_provider": plain_text(thread.model_provider),
+        "model": _optional(thread.model),
+        "git_origin": _optional(git_origin(thread)),
         "source_kind": plain_text(source_kind(source)),
-        "source_custom": None if custom is None else plain_text(str(custom)),
+        "source_custom": _optional(None if custom is None else str(custom)),
         "displayable": bool(thread.name or thread.preview),
         "search_text": plain_text(searchable_text(thread)),
         "record": _encode(thread).decode(),
@@ -54,3 +56,7 @@ def plain_text(text: str) -> str:
     if "\0" in text:
         text = text.replace("\0", "\ufffd")
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def _optional(text: str | None) -> str | None:
+    return None if text is None else plain_text(text)

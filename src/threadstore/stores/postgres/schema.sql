@@ -59,7 +59,9 @@ CREATE TABLE threadstore.threads (
     source_custom text,
     displayable boolean NOT NULL,
     search_text text NOT NULL,
-    record json NOT NULL
+    record json NOT NULL,
+    model text,
+    git_origin text
 );
 
 ALTER TABLE ONLY threadstore.threads FORCE ROW LEVEL SECURITY;
@@ -114,4 +116,5 @@ ALTER TABLE threadstore.thread_receipts ENABLE ROW LEVEL SECURITY;
 ALTER TABLE threadstore.threads ENABLE ROW LEVEL SECURITY;
 
 INSERT INTO threadstore.migrations (version, name, checksum) VALUES
-    (1, 'threads', '27c35fffdfe5f5428c138865f31d9c74773be122fe91692896d443023b945fd6');
+    (1, 'threads', '27c35fffdfe5f5428c138865f31d9c74773be122fe91692896d443023b945fd6'),
+    (2, 'models_and_remotes', '125a391173b7ef4ed675759b970880a20b86813e802519fe1bd3cea148cd6d7a');

@@ -72,6 +72,12 @@ def _filters(
     if query.model_providers is not None:
         values["providers"] = [*map(plain_text, query.model_providers)]
         where.append("model_provider = ANY(%(providers)s)")
+    if query.models is not None:
+        values["models"] = [*map(plain_text, query.models)]
+        where.append("model = ANY(%(models)s)")
+    if query.git_origins is not None:
+        values["origins"] = [*map(plain_text, query.git_origins)]
+        where.append("git_origin = ANY(%(origins)s)")
     if query.sources is not None:
         where.append(_of_source(query.sources, "source", values))
     if query.exclude_sources:

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from threadstore.errors import InvalidRequest
-from threadstore.metadata import NewThread, SessionSource
+from threadstore.metadata import GitInfo, GitInfoPatch, NewThread, SessionSource
 from threadstore.queries import SortKey, ThreadQuery
 from threadstore.store import ThreadStore
 from threadstore.testing import items
-from threadstore.testing.cases.base import Cases, explicit, listed, unknown_id
+from threadstore.testing.cases.base import Cases, explicit, listed, observed, unknown_id
 from threadstore.testing.clock import ManualClock
 from threadstore.testing.seeds import empty_thread, record_thread, spawned_by
 
@@ -86,6 +86,36 @@ class FilterTests(Cases):
         assert await listed(store, model_providers=(default.model_provider,)) == [default.id]
         assert await listed(store, model_providers=("x",)) == []
         assert await listed(store, model_providers=()) == []
+
+    async def test_models(self, store: ThreadStore, clock: ManualClock) -> None:
+        usual = await record_thread(store, clock, live=True)
+        other = await record_thread(store, clock, live=True)
+        none = await empty_thread(store)
+        at = clock.now()
+        context = items.turn("turn-2", "more", at=at, model="gpt-6")
+        await store.append_items(other.id, context)
+        await observed(store, other.id, model="gpt-6", updated_at=at)
+        assert usual.model is not None
+        assert await listed(store, models=(usual.model,)) == [usual.id]
+        assert await listed(store, models=("gpt-6",)) == [other.id]
+        assert set(await listed(store, models=("gpt-6", usual.model, "x"))) == {usual.id, other.id}
+        assert await listed(store, models=("GPT-6", "", "None")) == []
+        assert await listed(store, models=()) == []
+        assert set(await listed(store)) == {usual.id, other.id, none.id}
+
+    async def test_git_origins(self, store: ThreadStore, clock: ManualClock) -> None:
+        web, ssh = "https://example.org/a.git", "git@example.org:b.git"
+        one = (await record_thread(store, clock, git=GitInfo(origin_url=web))).id
+        two = (await record_thread(store, clock, git=GitInfo(sha="a1", origin_url=ssh))).id
+        none = (await record_thread(store, clock, git=GitInfo(sha="a1"))).id
+        assert await listed(store, git_origins=(web,)) == [one]
+        assert await listed(store, git_origins=("https://me:secret@example.org/a.git",)) == [one]
+        assert set(await listed(store, git_origins=(web, ssh, "x"))) == {one, two}
+        assert await listed(store, git_origins=("", "https://example.org/")) == []
+        assert await listed(store, git_origins=()) == []
+        await explicit(store, none, git=GitInfoPatch(origin_url=web))
+        await explicit(store, one, git=GitInfoPatch(origin_url=None))
+        assert await listed(store, git_origins=(web,)) == [none]
 
     async def test_sources(self, store: ThreadStore) -> None:
         ids = await _with_sources(store)
@@ -186,20 +216,29 @@ class FilterTests(Cases):
         assert set(await listed(store, only_displayable=True)) == {said, named}
 
     async def test_filters_work_together(self, store: ThreadStore, clock: ManualClock) -> None:
-        right = {"cwd": "/right", "source": "exec", "model_provider": "mock"}
+        origin = "https://example.org/right.git"
+        right = {
+            "cwd": "/right",
+            "source": "exec",
+            "model_provider": "mock",
+            "git": GitInfo(origin_url=origin),
+        }
         wanted = (await record_thread(store, clock, "find me", **right)).id  # type: ignore[arg-type]
-        for wrong in ({"cwd": "/x"}, {"source": "cli"}, {"model_provider": "x"}):
+        for wrong in ({"cwd": "/x"}, {"source": "cli"}, {"model_provider": "x"}, {"git": None}):
             await record_thread(store, clock, "find me", **{**right, **wrong})  # type: ignore[arg-type]
         await record_thread(store, clock, "other", **right)  # type: ignore[arg-type]
         query = {
             "cwds": ("/right",),
             "sources": ("exec",),
             "model_providers": ("mock",),
+            "models": ("gpt-5.1",),
+            "git_origins": (origin,),
             "search_term": "FIND",
             "only_displayable": True,
         }
         assert await listed(store, **query) == [wanted]
         assert await listed(store, **query, archived=True) == []
+        assert await listed(store, **{**query, "models": ("x",)}) == []
 
     @pytest.mark.parametrize("key", SortKey)
     async def test_pages_of_a_filter_are_full(

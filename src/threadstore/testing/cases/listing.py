@@ -230,6 +230,8 @@ class ListingTests(Cases):
             {"archived": True},
             {"cwds": ("/repo",)},
             {"model_providers": ("openai",)},
+            {"models": ("gpt-5.1",)},
+            {"git_origins": ("https://example.org/a.git",)},
             {"sources": ("cli",)},
             {"exclude_sources": ("exec",)},
             {"parent_id": "01a201e5-a996-7a61-8db2-c256091e8939"},

@@ -24,6 +24,8 @@ CREATE TABLE threads (
     kind        TEXT NOT NULL,
     custom      TEXT,
     provider    TEXT NOT NULL,
+    model       TEXT,
+    git_origin  TEXT,
     parent_id   TEXT,
     cwd         TEXT NOT NULL,  -- links resolved
     name        TEXT,

@@ -5,7 +5,7 @@ WHERE name IN ('fsync', 'full_page_writes') OR name = 'synchronous_commit'
 -- name: threads
 SELECT thread_id::text, record, version,
     created_at, updated_at, recency_at, archived_at, parent_thread_id::text, cwd, model_provider,
-    source_kind, source_custom, displayable, search_text
+    model, git_origin, source_kind, source_custom, displayable, search_text
 FROM threadstore.threads
 WHERE tenant = %(tenant)s AND thread_id > %(after)s::uuid
 ORDER BY thread_id

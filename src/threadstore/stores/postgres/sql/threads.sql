@@ -5,12 +5,13 @@ WHERE tenant = %(tenant)s AND thread_id = %(thread)s
 -- name: create
 INSERT INTO threadstore.threads (
     tenant, thread_id, version, created_at, updated_at, recency_at, archived_at, parent_thread_id,
-    cwd, model_provider, source_kind, source_custom, displayable, search_text, record
+    cwd, model_provider, model, git_origin, source_kind, source_custom, displayable, search_text,
+    record
 )
 VALUES (
     %(tenant)s, %(thread)s, 1, %(created_at)s, %(updated_at)s, %(recency_at)s, %(archived_at)s,
-    %(parent)s, %(cwd)s, %(model_provider)s, %(source_kind)s, %(source_custom)s, %(displayable)s,
-    %(search_text)s, %(record)s
+    %(parent)s, %(cwd)s, %(model_provider)s, %(model)s, %(git_origin)s, %(source_kind)s,
+    %(source_custom)s, %(displayable)s, %(search_text)s, %(record)s
 )
 
 -- name: update
@@ -24,6 +25,8 @@ SET version = version + 1,
     parent_thread_id = %(parent)s,
     cwd = %(cwd)s,
     model_provider = %(model_provider)s,
+    model = %(model)s,
+    git_origin = %(git_origin)s,
     source_kind = %(source_kind)s,
     source_custom = %(source_custom)s,
     displayable = %(displayable)s,
