@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os.path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
-from urllib.parse import unquote
 
 import msgspec
 
@@ -124,6 +123,8 @@ def postgres_config(url: str, options: dict[str, Any]) -> PostgresStoreConfig:
     for pair in filter(None, text.split("&")):
         name, _, value = pair.partition("=")
         if name in PostgresStoreConfig.__struct_fields__ and name != "dsn":
+            from urllib.parse import unquote  # here: every start would pay for it
+
             ours[name] = unquote(value)
         else:
             theirs.append(pair)

@@ -7,7 +7,6 @@ bytes themselves travel with the item, and the payload is decoded only when some
 from __future__ import annotations
 
 import codecs
-import json
 from collections import deque
 from collections.abc import Callable, Sequence
 from operator import attrgetter
@@ -368,6 +367,8 @@ def _decode_lossy(data: bytes, *, strict: bool = True) -> Any:
         return _decode_any(text)
     except (msgspec.MsgspecError, RecursionError, ValueError):
         pass
+    import json
+
     try:  # the standard module reads lone surrogates, which encode() then replaces
         return _decode_any(
             json.dumps(json.loads(text), ensure_ascii=False).encode("utf-8", "replace")

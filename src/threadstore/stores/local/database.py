@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import threading
-import urllib.parse
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
@@ -23,9 +21,13 @@ __all__ = [
     "create_database",
     "file_identity",
     "fill_database",
+    "resource",
 ]
 
 Row = tuple[Any, ...]
+
+_IN_URI: Final = str.maketrans({"%": "%25", "?": "%3f", "#": "%23"})
+"""What the documentation of SQLite asks for in a path."""
 
 LOCKED: Final = (apsw.BusyError, apsw.LockedError)
 """Causes of a StoreUnavailable that goes away by itself."""
@@ -72,7 +74,7 @@ class Database:
         self._synchronous = ""
         name, flags = path, apsw.SQLITE_OPEN_READONLY
         if immutable:
-            name = f"file:{urllib.parse.quote(path)}?immutable=1"
+            name = f"file:{path.translate(_IN_URI)}?immutable=1"
             flags |= apsw.SQLITE_OPEN_URI
         elif not readonly:
             flags = apsw.SQLITE_OPEN_READWRITE | (apsw.SQLITE_OPEN_CREATE if create else 0)
@@ -240,7 +242,7 @@ def create_database(path: str, build: Callable[[Database], None]) -> bool:
 
 
 def _create_complete(path: str, build: Callable[[Database], None]) -> bool:
-    temporary = f"{path}.{os.getpid()}-{secrets.token_hex(4)}.new"
+    temporary = f"{path}.{os.getpid()}-{os.urandom(4).hex()}.new"
     try:
         _make_file(temporary)
         fill_database(temporary, build)
@@ -278,3 +280,9 @@ def fill_database(path: str, build: Callable[[Database], None]) -> bool:
 
 def _make_file(path: str) -> None:
     os.close(create_private(path, os.O_WRONLY))
+
+
+def resource(name: str) -> str:
+    """A text in ``sql/``. A plain file: importlib.resources takes as long as a list."""
+    with open(os.path.join(os.path.dirname(__file__), "sql", name), encoding="utf-8") as file:
+        return file.read()

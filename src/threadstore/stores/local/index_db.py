@@ -28,6 +28,7 @@ from threadstore.stores.local.database import (
     DatabaseDamaged,
     create_database,
     file_identity,
+    resource,
 )
 
 __all__ = ["IndexDb", "IndexedFile"]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import functools
-import importlib.resources
 import time
 from typing import Final
 
 import msgspec
 
 from threadstore.errors import StoreUnavailable
-from threadstore.stores.local.database import Database
+from threadstore.stores.local.database import Database, resource
 
 __all__ = ["Schema", "build", "inspect", "known_migrations"]
 
@@ -42,13 +41,8 @@ class _Migration(msgspec.Struct, frozen=True, array_like=True):
 @functools.cache
 def known_migrations() -> dict[int, _Migration]:
     """Every migration up to Codex 0.169; all releases agree on a version's checksum."""
-    known = msgspec.json.decode(_resource("state_migrations.json"), type=list[_Migration])
+    known = msgspec.json.decode(resource("state_migrations.json"), type=list[_Migration])
     return {migration.version: migration for migration in known}
-
-
-def _resource(name: str) -> str:
-    folder = importlib.resources.files("threadstore.stores.local")
-    return folder.joinpath("sql", name).read_text(encoding="utf-8")
 
 
 def inspect(database: Database) -> Schema:
@@ -102,7 +96,7 @@ def _checksums(version: int) -> set[str]:
 
 def build(database: Database) -> None:
     """Fill an empty database as Codex 0.131 would; Codex itself indexes existing rollouts later."""
-    database.run(_resource("state_5.sql"))
+    database.run(resource("state_5.sql"))
     database.run_many(
         "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)"
         " VALUES (?, ?, TRUE, ?, -1)",

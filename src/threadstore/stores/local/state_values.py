@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import Any, Final
 
@@ -225,4 +224,6 @@ def _json(value: Any) -> str:
     try:
         return msgspec.json.encode(value).decode()
     except UnicodeEncodeError:  # half a character: it goes when it is stored
+        import json
+
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
