@@ -42,6 +42,14 @@ if TYPE_CHECKING:
         TokenUsage,
     )
     from threadstore.queries import ItemPage, SortKey, ThreadPage, ThreadQuery, TurnPage
+    from threadstore.search import (
+        Occurrence,
+        OccurrencePage,
+        SearchHit,
+        SearchPage,
+        SearchQuery,
+        TextRole,
+    )
     from threadstore.store import AppendReceipt, Capabilities, Durability, Finding, ThreadStore
 
 __all__ = [
@@ -66,13 +74,19 @@ __all__ = [
     "MemoryStoreConfig",
     "MetadataOrigin",
     "NewThread",
+    "Occurrence",
+    "OccurrencePage",
     "RolloutItem",
+    "SearchHit",
+    "SearchPage",
+    "SearchQuery",
     "Section",
     "SortKey",
     "StoreUnavailable",
     "StoredThread",
     "StoredTurn",
     "SystemClock",
+    "TextRole",
     "ThreadManager",
     "ThreadMetadataPatch",
     "ThreadNotFound",
@@ -125,6 +139,14 @@ _HOMES = {
         "TokenUsage",
     ),
     "queries": ("ItemPage", "SortKey", "ThreadPage", "ThreadQuery", "TurnPage"),
+    "search": (
+        "Occurrence",
+        "OccurrencePage",
+        "SearchHit",
+        "SearchPage",
+        "SearchQuery",
+        "TextRole",
+    ),
     "store": ("AppendReceipt", "Capabilities", "Durability", "Finding", "ThreadStore"),
 }
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from threadstore.history.items import RolloutItem
     from threadstore.metadata import StoredThread
     from threadstore.queries import ThreadPage
+    from threadstore.search import OccurrencePage, SearchPage, SearchQuery
     from threadstore.store import ThreadStore
 
 __all__ = ["ThreadHandle", "ThreadManager"]
@@ -175,6 +176,24 @@ class ThreadManager:
     async def list_threads(self, query: ThreadQuery | None = None) -> ThreadPage:
         """A page of the store's threads; ephemeral ones are in no list."""
         return await self._store.list_threads(query)
+
+    async def search_threads(self, query: SearchQuery) -> SearchPage:
+        """A page of the store's threads that have what is searched for; not ephemeral ones."""
+        return await self._store.search_threads(query)
+
+    async def search_occurrences(
+        self,
+        thread_id: str,
+        query: SearchQuery,
+        *,
+        cursor: str | None = None,
+        limit: int = 25,
+        descending: bool = False,
+    ) -> OccurrencePage:
+        """A page of the places in one thread; see ``search_occurrences`` of the store."""
+        return await self._store.search_occurrences(
+            thread_id, query, cursor=cursor, limit=limit, descending=descending
+        )
 
     # Changing
 

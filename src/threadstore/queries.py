@@ -9,7 +9,7 @@ import functools
 import hashlib
 import os
 from enum import StrEnum
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 from msgspec.structs import replace
@@ -245,13 +245,16 @@ class ItemPage(msgspec.Struct, frozen=True):
     backwards_cursor: str | None = None
 
 
-def encode_cursor(kind: Literal["threads", "turns", "items"], query: str, *place: Any) -> str:
+CursorKind: TypeAlias = Literal["threads", "turns", "items", "ranked", "occurrences"]
+
+
+def encode_cursor(kind: CursorKind, query: str, *place: Any) -> str:
     """An opaque cursor: *place* in the results of the query that *query* names."""
     body = msgspec.json.encode([1, kind, query, *place])
     return base64.urlsafe_b64encode(body).rstrip(b"=").decode()
 
 
-def decode_cursor(kind: Literal["threads", "turns", "items"], query: str, cursor: str) -> list[Any]:
+def decode_cursor(kind: CursorKind, query: str, cursor: str) -> list[Any]:
     """The place in a cursor that :func:`encode_cursor` made for the same query."""
     try:
         body = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)

@@ -21,7 +21,7 @@ import abc
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from enum import StrEnum
 from types import TracebackType
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import msgspec
 
@@ -37,6 +37,9 @@ from threadstore.metadata import (
     ThreadMetadataPatch,
 )
 from threadstore.queries import ItemPage, ThreadPage, ThreadQuery, TurnPage
+
+if TYPE_CHECKING:
+    from threadstore.search import OccurrencePage, SearchPage, SearchQuery
 
 __all__ = [
     "AppendReceipt",
@@ -80,7 +83,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     exclusive_writers: bool = False
     """Whether two store objects on the same data never write one thread at once."""
     search_threads: bool = False
-    """Whether that verb works."""
+    """Whether that verb and ``search_occurrences`` work."""
     watch_thread: bool = False
     """Whether that verb works."""
 
@@ -427,9 +430,36 @@ class ThreadStore(abc.ABC):
 
     # Optional capabilities
 
-    async def search_threads(self, term: str, query: ThreadQuery | None = None) -> ThreadPage:
-        """Threads whose content matches *term* (capability ``search_threads``)."""
-        del term, query
+    async def search_threads(self, query: SearchQuery) -> SearchPage:
+        """Threads in which *query* is found (capability ``search_threads``), one hit a thread.
+
+        Searched are materialised threads, archived ones where ``query.threads`` says so: messages
+        of user and assistant, calls and outputs of tools, names and titles; not what a rollback
+        took back. What was appended before the call is found. Every store finds the same threads,
+        in the same order unless the query is ranked. No page skips or repeats a thread that did
+        not change while paging; ranked pages may, when threads change.
+
+        Where a store cannot look through everything, it finds what it can and says so in
+        ``degraded``. Raises :class:`InvalidRequest` for a bad cursor.
+        """
+        del query
+        raise Unsupported("search_threads")
+
+    async def search_occurrences(
+        self,
+        thread_id: str,
+        query: SearchQuery,
+        *,
+        cursor: str | None = None,
+        limit: int = 25,
+        descending: bool = False,
+    ) -> OccurrencePage:
+        """The texts of one thread in which *query* is found, in the order of its history; name and
+        title come first (capability ``search_threads``). ``query.threads`` does not matter.
+
+        Raises :class:`ThreadNotFound`; :class:`InvalidRequest` for a bad limit or cursor.
+        """
+        del thread_id, query, cursor, limit, descending
         raise Unsupported("search_threads")
 
     def watch_thread(

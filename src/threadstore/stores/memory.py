@@ -30,6 +30,7 @@ from threadstore.queries import (
     thread_cursor,
     thread_place,
 )
+from threadstore.search import OccurrencePage, SearchPage, SearchQuery, scan
 from threadstore.store import (
     AppendReceipt,
     Capabilities,
@@ -93,7 +94,12 @@ class MemoryThreadStore(ThreadStore):
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(durability=Durability.NONE, fork_by_reference=True, watch_thread=True)
+        return Capabilities(
+            durability=Durability.NONE,
+            fork_by_reference=True,
+            search_threads=True,
+            watch_thread=True,
+        )
 
     async def open(self) -> None:
         self._opened = True
@@ -199,6 +205,24 @@ class MemoryThreadStore(ThreadStore):
             entry = parse_line(self._line(log, position), position)
             if entry is not None:
                 yield entry
+
+    async def search_threads(self, query: SearchQuery) -> SearchPage:
+        check_class(query, SearchQuery)
+        return await scan.search_threads(self, query)
+
+    async def search_occurrences(
+        self,
+        thread_id: str,
+        query: SearchQuery,
+        *,
+        cursor: str | None = None,
+        limit: int = 25,
+        descending: bool = False,
+    ) -> OccurrencePage:
+        check_class(query, SearchQuery)
+        return await scan.search_occurrences(
+            self, thread_id, query, cursor, limit, descending=descending
+        )
 
     def watch_thread(
         self, thread_id: str, *, after: int = 0

@@ -15,6 +15,7 @@ from threadstore.metadata import (
     ThreadMetadataPatch,
 )
 from threadstore.queries import ThreadPage, ThreadQuery
+from threadstore.search import OccurrencePage, SearchPage, SearchQuery
 from threadstore.store import AppendReceipt, Capabilities, Finding, ThreadStore
 
 __all__ = ["ThreadStoreWrapper"]
@@ -126,8 +127,22 @@ class ThreadStoreWrapper(ThreadStore):
     async def inspect(self, *, fix: bool = False) -> tuple[Finding, ...]:
         return await self.run("inspect", self.inner.inspect(fix=fix))
 
-    async def search_threads(self, term: str, query: ThreadQuery | None = None) -> ThreadPage:
-        return await self.run("search_threads", self.inner.search_threads(term, query))
+    async def search_threads(self, query: SearchQuery) -> SearchPage:
+        return await self.run("search_threads", self.inner.search_threads(query))
+
+    async def search_occurrences(
+        self,
+        thread_id: str,
+        query: SearchQuery,
+        *,
+        cursor: str | None = None,
+        limit: int = 25,
+        descending: bool = False,
+    ) -> OccurrencePage:
+        found = self.inner.search_occurrences(
+            thread_id, query, cursor=cursor, limit=limit, descending=descending
+        )
+        return await self.run("search_occurrences", found)
 
     async def watch_thread(
         self, thread_id: str, *, after: int = 0

@@ -9,6 +9,7 @@ import pytest
 
 from threadstore.errors import Unsupported
 from threadstore.metadata import NewThread
+from threadstore.search import SearchQuery
 from threadstore.store import ThreadStore
 from threadstore.testing import items
 from threadstore.testing.cases.base import Cases, bodies, check_error
@@ -54,12 +55,12 @@ class CapabilityTests(Cases):
         await store.append_items(wanted.id, [items.agent_message("a needle in the hay")])
         if not store.capabilities.search_threads:
             with pytest.raises(Unsupported) as caught:
-                await store.search_threads("needle")
+                await store.search_threads(SearchQuery(text="needle"))
             check_error(caught.value)
             assert caught.value.operation == "search_threads"
             return
-        page = await store.search_threads("needle")
-        assert [thread.id for thread in page.items] == [wanted.id]
+        page = await store.search_threads(SearchQuery(text="needle"))
+        assert [hit.thread.id for hit in page.items] == [wanted.id]
 
     async def test_watch_thread(self, store: ThreadStore) -> None:
         thread = await empty_thread(store)

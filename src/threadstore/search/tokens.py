@@ -1,0 +1,104 @@
+"""Words of a text, for every index alike: folded letter case, and two characters at a time where a
+language writes without spaces.
+
+One rule for all stores, so that they find the same:
+
+- Texts are compared in Unicode's composed form (NFC) and case-folded: ``Straße`` is ``STRASSE``.
+- A *word* is a run of letters and digits; everything else separates words, the underscore too.
+- A run of characters of a script without spaces (Chinese, Japanese, Korean, Thai, Lao, Burmese,
+  Khmer) becomes overlapping pairs, and its last character alone: ``黒猫は`` is ``黒猫 猫は は``. So
+  each part of a run is found: one character as the beginning of a pair.
+- Of a word longer than :data:`MAX_WORD` characters only the beginning counts.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["MAX_WORD", "Folded", "Token", "composed", "fold", "tokens", "words"]
+
+MAX_WORD: Final = 64
+"""Characters of a word that count."""
+
+_SPACELESS: Final = (
+    "\u0e00-\u0eff"  # Thai, Lao
+    "\u1000-\u109f\uaa60-\uaa7f"  # Burmese
+    "\u1100-\u11ff\u3130-\u318f\ua960-\ua97f\uac00-\ud7ff"  # Korean
+    "\u1780-\u17ff"  # Khmer
+    "\u3005-\u3007\u3021-\u3029\u3031-\u3035\u303b\u303c"  # repeated and numeral ideographs
+    "\u3041-\u30ff\u31f0-\u31ff\uff66-\uff9f"  # kana
+    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # ideographs
+)
+# Signs that stand on letters; Python does not count them as letters.
+_MARKS: Final = (
+    "\u0300-\u036f\u0483-\u0487\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a"
+    "\u064b-\u065f\u0670\u06d6-\u06dc\u06df-\u06e4\u0711\u0730-\u074a"
+    "\u0900-\u0963\u0971-\u0e00\u0f18\u0f19\u0f35\u0f37\u0f39\u0f71-\u0f84\u1ab0-\u1aff\u1dc0-\u1dff"
+)
+_RUNS: Final = re.compile(rf"(?P<run>[{_SPACELESS}]+)|(?P<word>(?:[^\W_{_SPACELESS}]|[{_MARKS}])+)")
+_ASCII_WORDS: Final = re.compile(r"[0-9a-z]+")
+
+
+class Token(NamedTuple):
+    """A token and where it stands in the folded text."""
+
+    text: str
+    start: int
+    end: int
+    partial: bool = False
+    """Whether it is the last character of a run: a pair whose second half is missing."""
+
+
+class Folded(NamedTuple):
+    """A case-folded text that knows where its characters come from."""
+
+    text: str
+    origins: tuple[int, ...] | None
+    """For each character, and the end, the place in the original; ``None``: the same place."""
+
+    def origin(self, place: int) -> int:
+        """Where the character at *place* of the folded text stands in the original."""
+        return place if self.origins is None else self.origins[place]
+
+
+def composed(text: str) -> str:
+    """*text* in the form in which texts are compared and shown."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def fold(text: str) -> Folded:
+    """*text*, which is composed, without differences of letter case."""
+    if text.isascii():
+        return Folded(text.lower(), None)
+    folded = text.casefold()
+    if len(folded) == len(text):  # folding never shortens: character by character
+        return Folded(folded, None)
+    origins = [place for place, char in enumerate(text) for _ in char.casefold()]
+    return Folded(folded, (*origins, len(text)))
+
+
+def tokens(folded: str) -> Iterator[Token]:
+    """The tokens of a folded text with their places, in order."""
+    for match in _RUNS.finditer(folded):
+        start, end = match.span()
+        if match["word"] is not None:
+            yield Token(match[0][:MAX_WORD], start, end)
+            continue
+        for place in range(start, end - 1):
+            yield Token(folded[place : place + 2], place, place + 2)
+        yield Token(folded[end - 1], end - 1, end, partial=True)
+
+
+def words(text: str) -> list[str]:
+    """The tokens of a composed text, as an index takes them: the fast way."""
+    if not text.isascii():
+        return [token.text for token in tokens(fold(text).text)]
+    found = _ASCII_WORDS.findall(text.lower())
+    return (
+        [word[:MAX_WORD] for word in found] if max(map(len, found), default=0) > MAX_WORD else found
+    )

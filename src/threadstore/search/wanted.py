@@ -1,0 +1,176 @@
+"""What somebody searches for: a query's text, understood, and told in a text.
+
+Words separated by spaces must all be in one text, in any order. ``"two words"`` stand next to each
+other, so do the words of ``foo.bar``; ``wor*`` is the beginning of a word. With *literal* the text
+is looked for as it stands, whatever its letter case; it begins where a word begins.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from threadstore.errors import InvalidRequest
+from threadstore.search.tokens import Folded, Token, composed, fold, tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+__all__ = ["MAX_QUERY", "MAX_WORDS", "Phrase", "Span", "Wanted"]
+
+MAX_QUERY: Final = 2_000
+"""Characters of a query."""
+MAX_WORDS: Final = 100
+"""Words of a query."""
+_PARTS: Final = re.compile(r'"(?P<phrase>[^"]*)(?P<end>"?)(?P<star>\*?)|(?P<word>[^\s"]+)')
+_NOTHING: Final = "search for at least one letter or digit"
+
+
+class Span(NamedTuple):
+    """A part of a text, by characters."""
+
+    start: int
+    end: int
+
+
+class Phrase(NamedTuple):
+    """Tokens next to each other."""
+
+    tokens: tuple[str, ...]
+    prefix: bool = False
+    """Whether the last one is only the beginning of a token."""
+
+    def spans(self, found: Sequence[Token]) -> Iterator[Span]:
+        """Where the phrase stands among the tokens of a text."""
+        size = len(self.tokens)
+        for first in range(len(found) - size + 1):
+            if self._is_at(found, first):
+                yield Span(found[first].start, found[first + size - 1].end)
+
+    def _is_at(self, found: Sequence[Token], first: int) -> bool:
+        *whole, last = self.tokens
+        if any(found[first + place].text != token for place, token in enumerate(whole)):
+            return False
+        end = found[first + len(whole)].text
+        return end.startswith(last) if self.prefix else end == last
+
+
+class Wanted(NamedTuple):
+    """A query that was understood. A text has it if it has all phrases and the literal."""
+
+    phrases: tuple[Phrase, ...]
+    literal: str | None = None
+    """Folded; where it stands, all phrases stand: an index need only look for these."""
+
+    @classmethod
+    def parse(cls, text: str, *, literal: bool = False) -> Wanted:
+        """Understand *text*. Raises :class:`InvalidRequest` for one that cannot be searched for."""
+        if not text.strip():
+            raise InvalidRequest("there is nothing to search for", hint=_NOTHING)
+        if len(text) > MAX_QUERY:
+            raise InvalidRequest(
+                f"the search text has {len(text):,} characters; at most {MAX_QUERY:,} are possible",
+                hint="a few words of it will find it",
+            )
+        text = composed(text)
+        wanted = _literal(text) if literal else cls(tuple(_phrases(text)))
+        if not wanted.phrases:
+            raise InvalidRequest(f"there is no word in {_short(text)}", hint=_NOTHING)
+        if sum(len(phrase.tokens) for phrase in wanted.phrases) > MAX_WORDS:
+            raise InvalidRequest(
+                f"the search text has more than {MAX_WORDS} words",
+                hint="a few words of it will find it",
+            )
+        return wanted
+
+    @property
+    def exact(self) -> bool:
+        """Whether a text with the phrases may still not be one that is wanted."""
+        return self.literal is not None
+
+    def spans(self, text: str) -> list[Span]:
+        """What is to be marked in a composed *text*, in order; empty: it is not what is wanted."""
+        folded = fold(text)
+        found = list(tokens(folded.text))
+        if self.literal is not None:
+            return _marked(folded, _literal_spans(folded.text, self.literal, found))
+        every: list[Span] = []
+        for phrase in self.phrases:
+            spans = list(phrase.spans(found))
+            if not spans:
+                return []
+            every += spans
+        return _marked(folded, every)
+
+
+def _phrases(text: str) -> Iterator[Phrase]:
+    for part in _PARTS.finditer(text):
+        if part["word"] is not None:
+            chunk = part["word"].rstrip("*")
+            prefix = chunk != part["word"]
+            if prefix and (not chunk or not _ends_in_word(chunk)):
+                raise InvalidRequest(
+                    f"a * stands at the end of a word, not as in {_short(part['word'])}",
+                    hint="write wor* for words that begin with wor, or search literally",
+                )
+        else:
+            if not part["end"]:
+                raise InvalidRequest(
+                    f"the quotation mark before {_short(part['phrase'])} has no end",
+                    hint='close it, or search literally for text with a " in it',
+                )
+            chunk, prefix = part["phrase"], bool(part["star"])
+        phrase = _phrase(chunk, prefix=prefix)
+        if phrase is not None:
+            yield phrase
+
+
+def _phrase(chunk: str, *, prefix: bool) -> Phrase | None:
+    """The tokens of a chunk. Where it ends in the middle of a run of characters without spaces, the
+    text may go on: the last character is in the pair before it, or begins a pair."""
+    found = list(tokens(fold(chunk).text))
+    if not found:
+        return None
+    if found[-1].partial and found[-1].end == len(fold(chunk).text.rstrip()):
+        before = found[-2] if len(found) > 1 else None
+        if before is not None and before.end == found[-1].end:
+            return Phrase(tuple(token.text for token in found[:-1]))
+        prefix = True
+    return Phrase(tuple(token.text for token in found), prefix)
+
+
+def _literal(text: str) -> Wanted:
+    phrase = _phrase(text, prefix=_ends_in_word(text))
+    return Wanted((phrase,) if phrase else (), fold(text).text)
+
+
+def _ends_in_word(text: str) -> bool:
+    folded = fold(text).text
+    return any(token.end == len(folded) for token in tokens(folded))
+
+
+def _literal_spans(text: str, literal: str, found: Sequence[Token]) -> Iterator[Span]:
+    inside = {token.start for token in found}
+    begins_in_word = next((token.start == 0 for token in tokens(literal)), False)
+    place = text.find(literal)
+    while place >= 0:
+        if not begins_in_word or place in inside:
+            yield Span(place, place + len(literal))
+            place = text.find(literal, place + len(literal))
+        else:
+            place = text.find(literal, place + 1)
+
+
+def _marked(folded: Folded, spans: Iterator[Span] | list[Span]) -> list[Span]:
+    """The spans in the original text, in order, those that touch one another joined."""
+    joined: list[Span] = []
+    for start, end in sorted(spans):
+        if joined and start < joined[-1].end:
+            joined[-1] = Span(joined[-1].start, max(joined[-1].end, end))
+        else:
+            joined.append(Span(start, end))
+    return [Span(folded.origin(start), folded.origin(end - 1) + 1) for start, end in joined]
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 40 else f"{text[:40]}…")
