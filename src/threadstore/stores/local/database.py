@@ -138,15 +138,18 @@ class Database:
             self._connection.executemany(sql, values)
 
     @contextlib.contextmanager
-    def transaction(self, *, durable: bool = False) -> Iterator[None]:
+    def transaction(
+        self, *, durable: bool = False, patience: float | None = None
+    ) -> Iterator[None]:
         """One IMMEDIATE transaction: all of it is committed, or nothing if the block raises.
 
-        *durable*: the commit survives power loss. Nested use joins the outer transaction.
+        *durable*: the commit survives power loss; *patience*: seconds to wait for its begin, if
+        not the busy timeout. Nested use joins the outer transaction.
         """
         with self._turn:
             if self._depth == 0:
                 self._set_synchronous(durable=durable)
-                self.rows("BEGIN IMMEDIATE")
+                self._begin(patience)
             self._depth += 1
             try:
                 yield
@@ -157,6 +160,16 @@ class Database:
                 raise
             finally:
                 self._depth -= 1
+
+    def _begin(self, patience: float | None) -> None:
+        usual = self.busy_timeout
+        if patience is not None:
+            self.wait_at_most(min(patience, usual))
+        try:
+            self.rows("BEGIN IMMEDIATE")
+        finally:
+            if patience is not None:
+                self.wait_at_most(usual)
 
     def _roll_back(self) -> None:
         # SQLite has rolled back by itself after some errors, and a failed rollback leaves nothing

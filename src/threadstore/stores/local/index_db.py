@@ -191,9 +191,12 @@ class IndexDb:
             raise
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[None]:
-        """One IMMEDIATE transaction around several writes. Nested use joins the outer one."""
-        with self._watching() as database, database.transaction():
+    def transaction(self, *, patience: float | None = None) -> Iterator[None]:
+        """One IMMEDIATE transaction around several writes. Nested use joins the outer one.
+
+        *patience*: seconds to wait for other programs, if it should not be the busy timeout.
+        """
+        with self._watching() as database, database.transaction(patience=patience):
             yield
 
     @property
@@ -202,7 +205,8 @@ class IndexDb:
         with self._watching() as database:
             return database.in_transaction
 
-    def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    def rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Every row of a query, for the rooms that keep tables of their own in the index."""
         with self._watching() as database:
             return database.rows(sql, values)
 
@@ -218,12 +222,12 @@ class IndexDb:
 
     def get(self, thread_id: str) -> StoredThread | None:
         """The thread."""
-        rows = self._rows("SELECT record FROM threads WHERE id = ?", (thread_id,))
+        rows = self.rows("SELECT record FROM threads WHERE id = ?", (thread_id,))
         return _decode(rows[0][0]) if rows else None
 
     def derived(self, thread_id: str) -> bytes | None:
         """The bytes that were stored with the thread."""
-        rows = self._rows("SELECT data FROM derived WHERE id = ?", (thread_id,))
+        rows = self.rows("SELECT data FROM derived WHERE id = ?", (thread_id,))
         return rows[0][0] if rows else None
 
     def remove(self, thread_ids: Collection[str]) -> None:
@@ -235,11 +239,11 @@ class IndexDb:
 
     def count(self) -> int:
         """Number of threads."""
-        return int(self._rows("SELECT count(*) FROM threads")[0][0])
+        return int(self.rows("SELECT count(*) FROM threads")[0][0])
 
     def ids(self) -> set[str]:
         """Every thread id."""
-        return {row[0] for row in self._rows("SELECT id FROM threads")}
+        return {row[0] for row in self.rows("SELECT id FROM threads")}
 
     def page(self, query: ThreadQuery, resolved_cwds: Collection[str] | None = None) -> ThreadPage:
         """A page. *resolved_cwds* stands for ``query.cwds`` with links resolved, as those of the
@@ -251,7 +255,7 @@ class IndexDb:
         if cwds is None and query.cwds is not None:
             cwds = {resolve_cwd(cwd) for cwd in query.cwds}
         sql, values = index_query.select(query, cwds)
-        rows = self._rows(sql, values)
+        rows = self.rows(sql, values)
         more = len(rows) > query.limit
         rows = rows[: query.limit]
         cursor = index_query.cursor_after(query, *rows[-1][:2]) if more else None
@@ -270,7 +274,7 @@ class IndexDb:
     def _decode_again(self, stale: list[str]) -> dict[str, tuple[int, StoredThread]]:
         places = ", ".join("?" * len(stale))
         sql = f"SELECT id, digest, record FROM threads WHERE id IN ({places})"
-        fresh = {row[0]: (row[1], _decode(row[2])) for row in self._rows(sql, stale)}
+        fresh = {row[0]: (row[1], _decode(row[2])) for row in self.rows(sql, stale)}
         decoded = {**self._decoded, **fresh}
         for thread_id in set(stale) - fresh.keys():  # removed since the page was read
             decoded.pop(thread_id, None)
@@ -280,27 +284,27 @@ class IndexDb:
     def ids_with_prefix(self, prefix: str, limit: int) -> list[str]:
         """Ids that begin with *prefix* (hyphens and letter case as in canonical ids)."""
         sql = "SELECT id FROM threads WHERE id >= ? AND id < ? ORDER BY id LIMIT ?"
-        return [row[0] for row in self._rows(sql, (prefix, prefix + "\U0010ffff", limit))]
+        return [row[0] for row in self.rows(sql, (prefix, prefix + "\U0010ffff", limit))]
 
     def ids_with_name(self, name: str) -> list[str]:
         """Ids of threads with exactly this explicit name."""
-        return [row[0] for row in self._rows("SELECT id FROM threads WHERE name = ?", (name,))]
+        return [row[0] for row in self.rows("SELECT id FROM threads WHERE name = ?", (name,))]
 
     def children(self, thread_id: str) -> list[str]:
         """Ids that the thread spawned."""
         return [
-            r[0] for r in self._rows("SELECT id FROM threads WHERE parent_id = ?", (thread_id,))
+            r[0] for r in self.rows("SELECT id FROM threads WHERE parent_id = ?", (thread_id,))
         ]
 
     def descendants(self, thread_id: str) -> list[str]:
         """Children, their children, and so on; parents before children, the thread left out."""
-        return [row[0] for row in self._rows(index_query.DESCENDANTS, (thread_id, thread_id))]
+        return [row[0] for row in self.rows(index_query.DESCENDANTS, (thread_id, thread_id))]
 
     # Files
 
     def files(self) -> dict[str, IndexedFile]:
         """Every known file by its plain path."""
-        files = (_file(*row) for row in self._rows("SELECT * FROM files"))
+        files = (_file(*row) for row in self.rows("SELECT * FROM files"))
         return {file.path: file for file in files}
 
     def set_file(self, file: IndexedFile) -> None:
@@ -314,25 +318,25 @@ class IndexDb:
             file.archived,
             file.problem,
         )
-        self._rows("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+        self.rows("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?)", values)
 
     def forget_file(self, path: str) -> None:
         """Forget a file (not its thread)."""
-        self._rows("DELETE FROM files WHERE path = ?", (os.fsencode(path),))
+        self.rows("DELETE FROM files WHERE path = ?", (os.fsencode(path),))
 
     # Marks
 
     def meta(self, key: str) -> str | None:
         """A remembered value."""
-        rows = self._rows("SELECT value FROM meta WHERE key = ?", (key,))
+        rows = self.rows("SELECT value FROM meta WHERE key = ?", (key,))
         return rows[0][0] if rows else None
 
     def set_meta(self, key: str, value: str | None) -> None:
         """Remember a value; ``None`` forgets it."""
         if value is None:
-            self._rows("DELETE FROM meta WHERE key = ?", (key,))
+            self.rows("DELETE FROM meta WHERE key = ?", (key,))
         else:
-            self._rows("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+            self.rows("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
 
 def _connect(path: str, busy_timeout: float) -> Database | str:

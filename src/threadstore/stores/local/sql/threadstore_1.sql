@@ -12,6 +12,30 @@ CREATE TABLE files (
     problem   TEXT
 ) WITHOUT ROWID;
 
+CREATE INDEX files_thread ON files (thread_id) WHERE thread_id IS NOT NULL;
+CREATE INDEX files_problem ON files (problem) WHERE problem IS NOT NULL;
+
+-- The folders of rollouts with their time when they were last read: NULL if there was no such
+-- folder, -1 if it has to be read again.
+CREATE TABLE folders (
+    path     BLOB PRIMARY KEY,
+    mtime_ns INTEGER
+) WITHOUT ROWID;
+
+-- The rows of Codex's database that threads were merged with.
+CREATE TABLE seen_rows (
+    id     TEXT PRIMARY KEY,
+    digest BLOB NOT NULL
+) WITHOUT ROWID;
+
+-- Threads whose file is gone, as they were; they come back with it.
+CREATE TABLE missing (
+    id       TEXT PRIMARY KEY,
+    since_ms INTEGER NOT NULL,
+    record   BLOB NOT NULL,
+    derived  BLOB
+) WITHOUT ROWID;
+
 -- One row per thread: what lists sort and filter by, then the whole thread as JSON. The long
 -- columns come last, so that a scan that filters does not read them.
 CREATE TABLE threads (
