@@ -14,30 +14,30 @@ time of copying. What tells:
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from threadstore.clock import parse_timestamp, to_ms
 from threadstore.metadata import is_subagent
 
 if TYPE_CHECKING:
-    import datetime as dt
-
     from threadstore.history.header import HeaderView
     from threadstore.history.items import RolloutItem
 
 __all__ = ["CopiedLines"]
 
 
-class CopiedLines:
+class CopiedLines(msgspec.Struct, array_like=True):
     """Tells the copied lines of one thread from its own; fed in order."""
 
-    def __init__(self) -> None:
-        self._over = True
-        self._copying = False
-        self._told = False
-        self._began: dt.datetime | None = None
-        self._own_times = False
-        self._start_ordinal: int | None = None
+    _over: bool = True
+    _copying: bool = False
+    _told: bool = False
+    _own_times: bool = False
+    _began: dt.datetime | None = None
+    _start_ordinal: int | None = None
 
     def begin(self) -> None:
         """What comes now is copied, until :meth:`end`."""

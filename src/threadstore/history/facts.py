@@ -30,14 +30,16 @@ line, remote URLs lose their credentials.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import msgspec
 
 from threadstore.clock import UTC, from_ms, parse_timestamp
 from threadstore.history.copied import CopiedLines
 from threadstore.history.header import HeaderView, is_bare_header, is_header_of, read_header
 from threadstore.history.messages import bare_user_text, content_text, user_text
-from threadstore.history.usage import UsageLedger, total_usage
-from threadstore.metadata import GitInfo, GitInfoPatch, ThreadMetadataPatch
+from threadstore.history.usage import LedgerState, UsageLedger, total_usage
+from threadstore.metadata import GitInfo, GitInfoPatch, ThreadMetadataPatch, ThreadUsage
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -45,12 +47,29 @@ if TYPE_CHECKING:
 
     from threadstore.history.items import RolloutItem
 
-__all__ = ["FactObserver", "fold"]
+__all__ = ["FactObserver", "ObserverState", "fold"]
 
 _DELEGATION_NAMESPACES: Final = frozenset({"codex_app", "codex_tui"})
 _DELEGATION_TOOLS: Final = frozenset({"create_thread", "send_message_to_thread"})
 _ENVELOPE: Final = re.compile(r"<codex_delegation>(.*?)</codex_delegation>", re.DOTALL)
 _STARTED: Final = frozenset({"task_started", "turn_started"})
+
+
+class ObserverState(msgspec.Struct, array_like=True, kw_only=True):
+    """All that an observer knows, but for the usage: what to go on from later."""
+
+    thread_id: str
+    cwd_seen: bool
+    preview_seen: bool
+    first_user_message_seen: bool
+    title_seen: bool
+    begun: bool
+    turns_seen: bool
+    bare: bool
+    model: str | None
+    memory_mode: str | None
+    ledger: LedgerState
+    copied: CopiedLines
 
 
 class FactObserver:
@@ -81,10 +100,25 @@ class FactObserver:
         self.copied = CopiedLines()
         self.memory_mode: str | None = None
         """The last memory mode of the thread's own headers, also one no patch can carry."""
-        self.header: HeaderView | None = None
-        """The thread's own first header."""
-        self._turns_seen = False
-        self._bare = False
+        self.begun = False
+        """Whether the thread's own first header was seen."""
+        self.turns_seen = False
+        self.bare = False
+        """Whether there are messages to and from the model only (Codex 0.29 and before)."""
+
+    def state(self) -> ObserverState:
+        """What :meth:`restore` needs. Shares what changes: encode it before going on."""
+        state = {field: getattr(self, field) for field in _PLAIN}
+        return ObserverState(**state, ledger=self.ledger.state(), copied=self.copied)
+
+    @classmethod
+    def restore(cls, state: ObserverState, usage: ThreadUsage | None) -> Self:
+        """An observer that goes on where another one stood, with the *usage* so far."""
+        observer = cls(state.thread_id, ledger=UsageLedger.restore(usage, state.ledger))
+        for field in _PLAIN:
+            setattr(observer, field, getattr(state, field))
+        observer.copied = state.copied
+        return observer
 
     def observe(
         self, item: RolloutItem, *, now: dt.datetime | None = None
@@ -106,6 +140,13 @@ class FactObserver:
         self, items: Iterable[RolloutItem], *, now: dt.datetime | None = None
     ) -> ThreadMetadataPatch | None:
         """What *items* imply together, as one patch; ``None``: nothing."""
+        merged = self.gather(items, now=now)
+        return ThreadMetadataPatch(**merged) if merged else None
+
+    def gather(
+        self, items: Iterable[RolloutItem], *, now: dt.datetime | None = None
+    ) -> dict[str, Any]:
+        """The same as the fields of that patch, for many items."""
         merged: dict[str, Any] = {}
         recency: dt.datetime | None = None
         for item in items:
@@ -117,7 +158,7 @@ class FactObserver:
                     recency = moment
         if recency is not None:
             merged["advance_recency_at"] = recency
-        return ThreadMetadataPatch(**merged) if merged else None
+        return merged
 
     def _facts(self, item: RolloutItem, now: dt.datetime | None) -> dict[str, Any] | None:
         """The patch fields that *item* implies. Decodes only what can imply something."""
@@ -132,21 +173,31 @@ class FactObserver:
             return self._session_meta(item)
         if item.type == "token_usage_record":
             return self._usage_record(item)
-        if self._bare and item.type == "response_item":
+        if self.bare and item.type == "response_item":
             return self._bare_message(item.payload)
         return None
 
     def _session_meta(self, item: RolloutItem) -> dict[str, Any] | None:
         header = read_header(item)
         if header is not None and is_header_of(item, self.thread_id):
-            self.copied.own_header(header)
-            return self._header_facts(item, header)
+            first = not self.begun
+            self.own_header(item, header)
+            return self._header_facts(item, header, first=first)
         if header is not None and header.id is not None:
             self.copied.foreign_header(item)
         return None
 
-    def _header_facts(self, item: RolloutItem, header: HeaderView) -> dict[str, Any]:
-        first = self.header is None
+    def own_header(self, item: RolloutItem, header: HeaderView) -> None:
+        """Take note of a header of this thread, of which the facts are known."""
+        self.copied.own_header(header)
+        self.memory_mode = header.memory_mode or self.memory_mode
+        self.cwd_seen = self.cwd_seen or header.cwd is not None
+        if not self.begun:
+            self.begun, self.bare = True, is_bare_header(item)
+
+    def _header_facts(
+        self, item: RolloutItem, header: HeaderView, *, first: bool
+    ) -> dict[str, Any]:
         facts: dict[str, Any] = {}
         if header.timestamp is not None:
             facts["created_at"] = header.timestamp
@@ -164,14 +215,8 @@ class FactObserver:
         if header.has_git:
             git = header.git or GitInfo()
             facts["git"] = GitInfoPatch(sha=git.sha, branch=git.branch, origin_url=git.origin_url)
-        if header.memory_mode is not None:
-            self.memory_mode = header.memory_mode
-            if header.memory_mode in ("enabled", "disabled"):
-                facts["memory_mode"] = header.memory_mode
-        if first:
-            self.header = header
-            self._bare = is_bare_header(item)
-        self.cwd_seen = self.cwd_seen or "cwd" in facts
+        if header.memory_mode in ("enabled", "disabled"):
+            facts["memory_mode"] = header.memory_mode
         return facts
 
     def _turn_context(self, item: RolloutItem) -> dict[str, Any]:
@@ -209,7 +254,7 @@ class FactObserver:
 
     def _user_message(self, item: RolloutItem, now: dt.datetime | None) -> dict[str, Any]:
         facts = self._user_text(item.payload)
-        if now is None and not self._turns_seen:
+        if now is None and not self.turns_seen:
             # Codex 0.77 and before wrote no turn starts: a turn began with the user's message.
             moment = parse_timestamp(item.timestamp)
             if moment is not None:
@@ -270,7 +315,7 @@ class FactObserver:
         return {"token_usage": self.ledger.total, "usage": self.ledger.usage}
 
     def _turn_started(self, item: RolloutItem, now: dt.datetime | None) -> dict[str, Any] | None:
-        self._turns_seen = True
+        self.turns_seen = True
         self.copied.holds(item, self.thread_id)
         moment = (
             now or parse_timestamp(item.timestamp) or _from_seconds(item.payload.get("started_at"))
@@ -290,6 +335,9 @@ def fold(thread_id: str, items: Iterable[RolloutItem]) -> ThreadMetadataPatch:
     return FactObserver(thread_id).observe_all(items) or ThreadMetadataPatch()
 
 
+_PLAIN: Final = tuple(
+    field for field in ObserverState.__struct_fields__ if field not in ("ledger", "copied")
+)
 _NON_EMPTY: Final = (
     "model_provider",
     "cli_version",

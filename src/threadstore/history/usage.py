@@ -8,17 +8,34 @@ and its total jumps to the size of the window, all other counters zero, when the
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, Self
+
+import msgspec
 
 from threadstore.metadata import ThreadUsage, TokenUsage
 
-__all__ = ["UNKNOWN_MODEL", "UsageLedger", "last_usage", "recorded_usage", "total_usage"]
+__all__ = [
+    "UNKNOWN_MODEL",
+    "LedgerState",
+    "UsageLedger",
+    "last_usage",
+    "recorded_usage",
+    "total_usage",
+]
 
 UNKNOWN_MODEL: Final = "unknown"
 _LIMIT: Final = 1 << 53
 """No counter grows beyond it, whatever a file says: sums stay numbers that JSON can hold."""
 
 _Parts = tuple[int, int, int, int]
+
+
+class LedgerState(msgspec.Struct, frozen=True, array_like=True):
+    """What a ledger knows beside the usage."""
+
+    total: TokenUsage | None
+    goes_on: bool
+    recorded: TokenUsage | None
 
 
 class UsageLedger:
@@ -43,6 +60,18 @@ class UsageLedger:
         # Of a sum alone, which is not that of the usage, nobody knows the counters.
         self._goes_on = goes_on or (self._total is None and total is not None)
         self._recorded: TokenUsage | None = None  # by a record, and in no event yet
+
+    def state(self) -> LedgerState:
+        """What :meth:`restore` needs beside the usage."""
+        return LedgerState(self._total, self._goes_on, self._recorded)
+
+    @classmethod
+    def restore(cls, usage: ThreadUsage | None, state: LedgerState) -> Self:
+        """A ledger that goes on where another one stood."""
+        ledger = cls(usage)
+        ledger._total, ledger._goes_on = state.total, state.goes_on
+        ledger._recorded = state.recorded
+        return ledger
 
     @property
     def usage(self) -> ThreadUsage | None:
@@ -143,7 +172,7 @@ def _counters(holder: Any, key: str) -> TokenUsage | None:
         **{
             field: value
             for field in TokenUsage.__struct_fields__
-            if isinstance(value := counters.get(field), int) and not isinstance(value, bool)
+            if type(value := counters.get(field)) is int
         }
     )
 

@@ -79,7 +79,7 @@ class ThreadMetadataSync:
         """Of a thread with history: nothing is pending, what is stored is never derived again."""
         sync = cls(stored, clock, pending=None)
         header = HeaderView(timestamp=stored.created_at)
-        sync._observer.header = header  # a header that is appended now is a later copy
+        sync._observer.begun = True  # a header that is appended now is a later copy
         sync._observer.copied.own_header(header)
         return sync
 

@@ -1,4 +1,4 @@
-"""Metadata from a rollout alone: one streaming pass over its lines.
+"""Metadata from a rollout alone: one pass over its lines, and only over new ones when it has grown.
 
 What Codex derives is described with :mod:`threadstore.history.facts`; this module adds what a file
 as a whole says: which thread it is, since when, how damaged, and what earlier explicit edits have
@@ -8,65 +8,35 @@ still a thread.
 
 from __future__ import annotations
 
-import datetime as dt
+import hashlib
+import os
 import re
-from collections import deque
-from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Final
 
 import msgspec
 
-from threadstore.clock import from_ms, parse_timestamp
-from threadstore.errors import InvalidRequest, StoreUnavailable
-from threadstore.history.facts import FactObserver
+from threadstore.errors import StoreUnavailable
 from threadstore.history.header import HeaderView, read_header
-from threadstore.history.items import DamagedLine, RolloutItem
-from threadstore.history.usage import UsageLedger
-from threadstore.ids import try_thread_id
-from threadstore.metadata import StoredThread, ThreadMetadataPatch, source_parent
+from threadstore.history.items import DamagedLine
+from threadstore.history.lines import Entry, parse_line, parse_lines
+from threadstore.metadata import StoredThread
 from threadstore.stores.local import reader
+from threadstore.stores.local.fold import RECORD_KEY, Damage, Fold, FoldState
 from threadstore.stores.local.lineage import FindRollout, resolve_lineage
+from threadstore.stores.local.lines import Log
 from threadstore.stores.local.paths import RolloutFile
 
 __all__ = ["EMPTY", "RECORD_KEY", "Damage", "Derived", "derive"]
 
 EMPTY: Final = "the file is empty"
 """``problem`` of a file that could be read and has no line."""
-RECORD_KEY: Final = "threadstore"
-"""Key in a ``session_meta`` payload that holds what Codex's format has no place for:
-``{"threadstore": {"patch": <ThreadMetadataPatch as JSON>}}``. Codex ignores unknown keys."""
 
-_MAX_DAMAGE: Final = 20
-_DEFAULT_SOURCE: Final = "vscode"
-"""What a header without ``source`` (before Codex 0.58) and a missing header mean to Codex."""
 _FORKS_SHOW_THEIR_OWN: Final = frozenset((0, minor) for minor in range(150, 161))
 """Releases whose paginated forks show their own first message as soon as they have one; 0.169 goes
 on showing that of the source."""
-_SAID_ONCE: Final = frozenset({"preview", "title", "first_user_message"})
-# The first header that has them settles these: later ones are copies of it, or partial.
-_HEADER_TEXTS: Final = (
-    "cwd",
-    "cli_version",
-    "model_provider",
-    "source",
-    "thread_source",
-    "agent_nickname",
-    "agent_role",
-    "agent_path",
-    "session_id",
-    "forked_from_id",
-    "parent_thread_id",
-    "originator",
-    "creator_user_id",
-    "creator_account_id",
-)
-
-
-class Damage(msgspec.Struct, frozen=True, gc=False):
-    """A line that could not be read."""
-
-    position: int
-    reason: str
+_MARKED: Final = 1024
+"""Bytes at the beginning and before the end by which a file that has grown is recognised."""
 
 
 class Derived(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -96,6 +66,8 @@ class Derived(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
     """Why it is not (completely) a thread, for people."""
     incomplete: bool = False
     """Whether it could not be read, or stands on a file that is missing: look again later."""
+    progress: bytes = b""
+    """How to go on when the file has grown; empty: from its beginning."""
 
     def describes(self, file: RolloutFile) -> bool:
         """Whether it was derived from exactly this state of this file."""
@@ -108,30 +80,144 @@ class Derived(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
         )
 
 
-def derive(file: RolloutFile, find_rollout: FindRollout) -> Derived:
+class _Progress(msgspec.Struct, array_like=True, kw_only=True):
+    """Where a pass stood after the last line that had its newline."""
+
+    end: int
+    """Bytes up to there."""
+    lines: int
+    """Lines of the thread's log up to there, inherited ones included."""
+    mark: bytes
+    """Digest of what stands at the beginning and before the end."""
+    torn: bool
+    """Whether half a line came after it, which was reported as damaged."""
+    fold: FoldState
+
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode: Final = msgspec.msgpack.Decoder(_Progress).decode
+
+
+def derive(file: RolloutFile, find_rollout: FindRollout, before: Derived | None = None) -> Derived:
     """Read *file* (and what it inherits, found by *find_rollout*) once.
 
-    Raises FileNotFoundError if it is gone. A file that cannot be read is still a thread if its
-    name says which; ``problem`` says why the rest is missing.
+    If *before* was derived from an earlier state of the same file, which has only grown since, only
+    what is new is read. Raises FileNotFoundError if the file is gone. A file that cannot be read is
+    still a thread if its name says which; ``problem`` says why the rest is missing.
     """
-    fold = _Fold(file)
+    if before is not None and before.progress:
+        derived = _go_on(file, before)
+        if derived is not None:
+            return derived
+    fold = Fold(file)
+    progress = b""
     try:
-        for batch in reader.read_file(file.actual_path):
-            fold.add(batch)
-            if fold.first is not None and fold.first.history_base is not None:
-                fold = _fold_lineage(file, fold.first, find_rollout)
-                break
+        with reader.reading(file.actual_path), Log.open(file.actual_path) as log:
+            progress = _fold_file(fold, log)
+            if (header := _base_header(fold)) is not None:
+                fold = Fold(file)
+                progress = _fold_lineage(fold, header, log, find_rollout)
     except StoreUnavailable as error:
         fold.problem, fold.incomplete = str(error), True
-    return fold.finish()
+    return _finish(fold, progress)
 
 
-def _fold_lineage(file: RolloutFile, header: HeaderView, find_rollout: FindRollout) -> _Fold:
+def _go_on(file: RolloutFile, before: Derived) -> Derived | None:
+    """What *file* says, read from where *before* has stopped; ``None`` if it has changed since in
+    another way than by growing."""
+    grown = file.size > before.size
+    same = (file.size, file.mtime_ns) == (before.size, before.mtime_ns)
+    if not (grown or same) or file.inode != before.inode or file.actual_path != file.path:
+        return None
+    if os.path.basename(file.path) != os.path.basename(before.path) or before.thread is None:
+        return None
+    try:
+        progress = _decode(before.progress)
+        with reader.reading(file.path), Log.open(file.path) as log:
+            if log.compressed or not _has_only_grown(log, file.inode, progress):
+                return None
+            fold = _restore(file, before, before.thread, progress)
+            return _finish(fold, _fold_plain(fold, log, progress.end, progress.lines))
+    except (StoreUnavailable, msgspec.MsgspecError):
+        return None
+
+
+def _restore(file: RolloutFile, before: Derived, thread: StoredThread, progress: _Progress) -> Fold:
+    facts = {field: getattr(thread, field) for field in before.said}
+    fold = Fold.restore(file, progress.fold, facts, header=before.header)
+    fold.git_edited = before.git_edited
+    fold.damaged = before.damaged - progress.torn
+    fold.damage = [damage for damage in before.damage if damage.position <= progress.lines]
+    return fold
+
+
+def _has_only_grown(log: Log, inode: int, progress: _Progress) -> bool:
+    descriptor, size = log.plain()
+    return (
+        size >= progress.end
+        and os.fstat(descriptor).st_ino == inode
+        and _mark(descriptor, progress.end) == progress.mark
+    )
+
+
+def _mark(descriptor: int, end: int) -> bytes:
+    size = min(end, _MARKED)
+    data = os.pread(descriptor, size, 0) + os.pread(descriptor, size, end - size)
+    return hashlib.blake2b(data, digest_size=8).digest()
+
+
+def _fold_file(fold: Fold, log: Log) -> bytes:
+    """Fold a file alone, only to its header if that stands on others; how to go on."""
+    if not log.compressed:
+        return _fold_plain(fold, log, alone=True)
+    for batch in reader.read_file(fold.file.actual_path):
+        fold.add(batch)
+        if _base_header(fold) is not None:
+            break
+    return b""
+
+
+def _fold_plain(
+    fold: Fold, log: Log, end: int = 0, lines: int = 0, *, alone: bool = False
+) -> bytes:
+    """Fold what comes after the first *end* bytes and *lines* lines; how to go on after that.
+
+    *alone*: only as far as it turns out that the file stands on others.
+    """
+    rest: Entry | None = None
+    for part, whole in log.lines(end):
+        if not whole:
+            rest = parse_line(part[0], lines + 1, terminated=False)
+            break
+        fold.add(parse_lines(part, lines + 1, 1))
+        lines += len(part)
+        end += sum(map(len, part))
+        if alone and _base_header(fold) is not None:
+            return b""
+    torn = isinstance(rest, DamagedLine)
+    if torn and log.is_being_written():
+        torn, rest = False, None
+    descriptor, _ = log.plain()
+    mark = _mark(descriptor, end)
+    progress = _Progress(end=end, lines=lines, mark=mark, torn=torn, fold=fold.state())
+    encoded = _encode(progress)  # now: what it shares with the fold goes on changing
+    if rest is not None:
+        fold.add([rest])
+    return encoded if rest is None or torn else b""
+
+
+def _base_header(fold: Fold) -> HeaderView | None:
+    """The header of a thread whose history begins in another file."""
+    header = fold.first
+    return header if header is not None and header.history_base is not None else None
+
+
+def _fold_lineage(fold: Fold, header: HeaderView, log: Log, find_rollout: FindRollout) -> bytes:
     """Fold a rollout that continues others: the thread's own earlier segments count like its own
     lines (a revert), of another thread's (a fork) only the preview, as Codex 0.169 shows them, and
     the usage. Codex 0.155 and 0.160 show the fork's own first message there, once it has one."""
-    fold = _Fold(file)
-    lineage = resolve_lineage(file.path, find_rollout)
+    path = fold.file.path
+    lineage = resolve_lineage(path, find_rollout)
     missing = next((s.missing for s in lineage.segments if s.missing is not None), None)
     if missing is not None:
         fold.problem, fold.incomplete = missing, True
@@ -141,13 +227,29 @@ def _fold_lineage(file: RolloutFile, header: HeaderView, find_rollout: FindRollo
             break
         own_start = segment.first_position
     if own_start > 1:
-        complete = missing is None
-        fold.inherit(reader.read_history(file.path, find_rollout), own_start, complete=complete)
+        inherited = _until(own_start, reader.read_history(path, find_rollout))
+        fold.inherit(inherited, complete=missing is None)
         shows_own = _release(header) in _FORKS_SHOW_THEIR_OWN
         fold.observer.preview_seen = "preview" in fold.facts and not shows_own
-    for batch in reader.read_history(file.path, find_rollout, after=own_start - 1):
-        fold.add(batch)
-    return fold
+    own = reader.read_history(path, find_rollout, after=own_start - 1)
+    if log.compressed:
+        for batch in own:
+            fold.add(batch)
+        return b""
+    if lineage.inherited >= own_start:
+        for batch in _until(lineage.inherited + 1, own):
+            fold.add(batch)
+    progress = _fold_plain(fold, log, lines=lineage.inherited)
+    return b"" if fold.incomplete else progress
+
+
+def _until(end: int, batches: Iterator[list[Entry]]) -> Iterator[list[Entry]]:
+    """The entries before position *end*."""
+    for batch in batches:
+        wanted = [entry for entry in batch if (entry.position or 0) < end]
+        yield wanted
+        if len(wanted) < len(batch) or (wanted and wanted[-1].position == end - 1):
+            return
 
 
 def _release(header: HeaderView) -> tuple[int, ...]:
@@ -164,230 +266,31 @@ def _thread_of(path: str) -> str | None:
     return view.id if view is not None else None
 
 
-class _Fold:
-    """The state of one pass."""
-
-    def __init__(self, file: RolloutFile) -> None:
-        self.file = file
-        self.name_id = file.name.thread_id if file.name is not None else None
-        self.thread_id: str | None = None
-        self.first: HeaderView | None = None
-        self.problem: str | None = None
-        self.incomplete = False
-        self.facts: dict[str, Any] = {}
-        self.observer = FactObserver(self.name_id or "")
-        self.git_edited = False
-        self.recency: dt.datetime | None = None
-        self.stamps: deque[str] = deque(maxlen=8)
-        self.ordinal: int | None = None
-        self.lines = 0
-        self.damaged = 0
-        self.damage: list[Damage] = []
-
-    def add(self, batch: Iterable[RolloutItem | DamagedLine]) -> None:
-        items: list[RolloutItem] = []
-        for entry in batch:
-            self.lines = entry.position or self.lines
-            if isinstance(entry, DamagedLine):
-                self.damaged += 1
-                if len(self.damage) < _MAX_DAMAGE:
-                    self.damage.append(Damage(entry.position, entry.reason))
-                continue
-            if entry.timestamp is not None:
-                self.stamps.append(entry.timestamp)
-            if entry.type == "session_meta":
-                self._observe(items)
-                items = []
-                self._session_meta(entry)
-            else:
-                items.append(entry)
-        if items:
-            self.ordinal = items[-1].ordinal
-        self._observe(items)
-
-    def inherit(
-        self, batches: Iterator[list[RolloutItem | DamagedLine]], end: int, *, complete: bool
-    ) -> None:
-        """Take preview and usage out of the lines before position *end*. They are *complete* if
-        no file is missing."""
-        observer = FactObserver(self.name_id or "", ledger=UsageLedger(goes_on=not complete))
-        observer.copied.begin()
-        for batch in batches:
-            items = [
-                entry
-                for entry in batch
-                if isinstance(entry, RolloutItem)
-                and (entry.position or 0) < end
-                and entry.type != "session_meta"
-            ]
-            patch = observer.observe_all(items)
-            if patch is not None and isinstance(patch.preview, str):
-                self.facts["preview"] = patch.preview
-            if batch and (batch[-1].position or 0) >= end - 1:
-                break
-        self.observer.ledger, self.observer.model = observer.ledger, observer.model
-        usage = observer.ledger.usage
-        if usage is not None:
-            self.facts["usage"] = usage
-
-    # Headers
-
-    def _session_meta(self, item: RolloutItem) -> None:
-        view = self._view(item)
-        if view is None:
-            return
-        if self.thread_id is None:
-            self._name_thread(view)
-        header_id = view.id or (self.name_id if self.first is None else None)
-        if header_id != self.thread_id:  # a copied header of the thread this one was forked from
-            self.observer.cwd_seen = "cwd" in self.facts
-            self.observer.thread_id = self.thread_id or ""
-            self.observer.copied.foreign_header(item)
-            return
-        if self.first is not None:
-            self.observer.copied.own_header(view)
-        else:
-            self.first = view
-            self.facts["history_mode"] = _history_mode(view, item)
-        for field in _HEADER_TEXTS:
-            value = getattr(view, field)
-            if value:
-                self.facts.setdefault(field, value)
-        self.observer.cwd_seen = "cwd" in self.facts
-        if view.has_git:
-            self.git_edited |= view is not self.first and view.git != self.first.git
-            self.facts["git"] = view.git
-        if view.memory_mode:
-            self.facts["memory_mode"] = view.memory_mode
-        self._record(item)
-
-    def _view(self, item: RolloutItem) -> HeaderView | None:
-        """The header, after the observer has seen the first one: it tells how old the format is."""
-        if self.thread_id is None and isinstance(item.payload, dict):
-            self.observer.thread_id = try_thread_id(str(item.payload.get("id"))) or ""
-            self.observer.observe(item)
-            if self.observer.header is not None:
-                return self.observer.header
-        return read_header(item)
-
-    def _name_thread(self, view: HeaderView) -> None:
-        """The first header names the thread, as for Codex, whatever the file is called; unless
-        the real header is damaged and this one came with the copied history of a fork."""
-        own = view.id or self.name_id
-        if self.name_id is not None and own != self.name_id:
-            if self.damaged:
-                self.problem = f"the header is damaged; the next one belongs to thread {own}"
-                own = self.name_id
-            else:
-                self.problem = f"the header names thread {own}, the file name {self.name_id}"
-        self.thread_id = own
-
-    def _record(self, item: RolloutItem) -> None:
-        """What an explicit edit has left in the log: wins over everything said before."""
-        record = item.payload.get(RECORD_KEY) if isinstance(item.payload, dict) else None
-        if not isinstance(record, dict):
-            return
-        try:
-            patch = msgspec.convert(record.get("patch"), ThreadMetadataPatch)
-        except (msgspec.ValidationError, InvalidRequest) as error:
-            self.problem = f"an explicit edit cannot be read: {error}"
-            return
-        said = patch.present()
-        for field in _SAID_ONCE & said.keys():
-            setattr(self.observer, f"{field}_seen", True)
-        self.observer.note_usage(said)
-        if "updated_at" in said:
-            self.stamps.clear()  # the time of the edit itself is not what it says
-        self._apply(said)
-        self.observer.cwd_seen = "cwd" in self.facts
-
-    # Everything else
-
-    def _observe(self, items: list[RolloutItem]) -> None:
-        patch = self.observer.observe_all(items) if items else None
-        if patch is not None:
-            self._apply(patch.present())
-
-    def _apply(self, said: dict[str, Any]) -> None:
-        moment = said.pop("advance_recency_at", None)
-        if moment is not None:
-            self.recency = moment if self.recency is None else max(self.recency, moment)
-        git = said.pop("git", None)
-        if git is not None:
-            self.facts["git"] = git.apply(self.facts.get("git"))
-        self.facts.update(said)
-
-    # The end
-
-    def finish(self) -> Derived:
-        thread_id = self.thread_id or self.name_id
-        if thread_id is None:
-            problem = "neither its name nor a header says which thread it is"
-        elif not self.lines:
-            problem = EMPTY
-        elif self.first is None:
-            problem = "the file has no readable header of its thread"
-        else:
-            problem = None
-        return Derived(
-            path=self.file.path,
-            size=self.file.size,
-            mtime_ns=self.file.mtime_ns,
-            inode=self.file.inode,
-            archived=self.file.archived,
-            thread=None if thread_id is None else self._thread(thread_id),
-            header=self.first is not None,
-            said=frozenset(self.facts),
-            git_edited=self.git_edited,
-            lines=self.lines,
-            damaged=self.damaged,
-            damage=tuple(self.damage),
-            problem=self.problem or problem,
-            incomplete=self.incomplete,
-        )
-
-    def _thread(self, thread_id: str) -> StoredThread:
-        facts = dict(self.facts)
-        created_at = facts.get("created_at") or self._created_at()
-        last = next((m for text in reversed(self.stamps) if (m := parse_timestamp(text))), None)
-        updated_at = last or facts.get("updated_at") or created_at
-        facts.setdefault("model_provider", "")
-        if self.first is None and self.ordinal is not None:
-            facts["history_mode"] = "paginated"
-        facts.setdefault("source", _DEFAULT_SOURCE)
-        if not facts.get("parent_thread_id"):
-            facts["parent_thread_id"] = source_parent(facts["source"])
-        facts.setdefault("session_id", thread_id)
-        facts |= {"created_at": created_at, "updated_at": updated_at}
-        return StoredThread(
-            id=thread_id,
-            rollout_path=self.file.path,
-            recency_at=self.recency or created_at,
-            archived_at=file_time(self.file) if self.file.archived else None,
-            **facts,
-        )
-
-    def _created_at(self) -> dt.datetime:
-        """Without a time in the header: the local time in the file's name, the first line's time,
-        and only for a file that says nothing at all the time of its last change."""
-        if self.first is not None and self.first.timestamp is not None:
-            return self.first.timestamp
-        stamp = self.file.name.stamp if self.file.name is not None else None
-        if stamp is not None:
-            return stamp.astimezone(dt.UTC)
-        first = next((m for text in self.stamps if (m := parse_timestamp(text))), None)
-        return first or file_time(self.file)
-
-
-def _history_mode(view: HeaderView, item: RolloutItem) -> str:
-    """Of a first header. Lines of paginated threads are numbered: that tells where the word is one
-    that nobody knows."""
-    if view.history_mode in ("legacy", "paginated"):
-        return view.history_mode
-    known = view.history_mode is None or item.ordinal is None
-    return "legacy" if known else "paginated"
-
-
-def file_time(file: RolloutFile) -> dt.datetime:
-    """When the file was last changed, in milliseconds."""
-    return from_ms(file.mtime_ns // 1_000_000)
+def _finish(fold: Fold, progress: bytes) -> Derived:
+    file = fold.file
+    thread_id = fold.thread_id or fold.name_id
+    if thread_id is None:
+        problem = "neither its name nor a header says which thread it is"
+    elif not fold.position:
+        problem = EMPTY
+    elif fold.first is None:
+        problem = "the file has no readable header of its thread"
+    else:
+        problem = None
+    return Derived(
+        path=file.path,
+        size=file.size,
+        mtime_ns=file.mtime_ns,
+        inode=file.inode,
+        archived=file.archived,
+        thread=None if thread_id is None else fold.thread(thread_id),
+        header=fold.first is not None,
+        said=frozenset(fold.facts),
+        git_edited=fold.git_edited,
+        lines=fold.position,
+        damaged=fold.damaged,
+        damage=tuple(fold.damage),
+        problem=fold.problem or problem,
+        incomplete=fold.incomplete,
+        progress=progress,
+    )

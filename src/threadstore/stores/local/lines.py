@@ -73,14 +73,15 @@ class Log:
         except DecodingError as error:
             self.damage = str(error)
 
-    def lines(self) -> Iterator[tuple[list[bytes], bool]]:
-        """Lists of lines from the beginning; those of plain files still have their newlines.
+    def lines(self, start: int = 0) -> Iterator[tuple[list[bytes], bool]]:
+        """Lists of lines from the beginning; those of plain files still have their newlines, and
+        may begin at byte *start*, where a line does.
 
         The flag is false for a last line that had none.
         """
         if self.compressed:
             return split_lines(self.chunks())
-        return _read_lines(self._descriptor, self._size)
+        return _read_lines(self._descriptor, start, self._size)
 
     def plain(self) -> tuple[int, int]:
         """A descriptor with the plain content, and its size, for reading from the end.
@@ -136,11 +137,12 @@ def split_lines(chunks: Iterable[bytes]) -> Iterator[tuple[list[bytes], bool]]:
         yield [rest.getvalue()], False
 
 
-def _read_lines(descriptor: int, size: int) -> Iterator[tuple[list[bytes], bool]]:
-    """The lines of the first *size* bytes. The standard library's reader copies once where
-    splitting chunks copies twice."""
+def _read_lines(descriptor: int, start: int, end: int) -> Iterator[tuple[list[bytes], bool]]:
+    """The lines between two offsets. The standard library's reader copies once where splitting
+    chunks copies twice."""
+    size = end - start
     with open(descriptor, "rb", buffering=CHUNK, closefd=False) as file:
-        file.seek(0)
+        file.seek(start)
         while size > 0 and (lines := file.readlines(min(CHUNK, size))):
             size -= sum(map(len, lines))
             while size < 0:  # the file has grown since it was opened
