@@ -6,13 +6,15 @@ that a look is worth while now; it may get lost, or come for nothing.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from threadstore.history.lines import Entry
 from threadstore.ids import parse_thread_id
+
+if TYPE_CHECKING:
+    import asyncio  # else where it is needed: a list of threads needs no event loop
 
 __all__ = ["ReadBehind", "Signals", "closing", "follow"]
 
@@ -45,6 +47,8 @@ class Signals:
     @asynccontextmanager
     async def listening(self, thread_id: str) -> AsyncIterator[asyncio.Event]:
         """An event that is set whenever there may be news of a thread."""
+        import asyncio
+
         event = asyncio.Event()
         events = self._listeners.setdefault(thread_id, set())
         events.add(event)
@@ -69,6 +73,8 @@ async def follow(
     Reads again at every signal, and every *interval* seconds without one (``None``: never). An
     error of *read* ends it. Keeps one entry in memory.
     """
+    import asyncio
+
     thread_id = parse_thread_id(thread_id)
     async with signals.listening(thread_id) as news:
         while True:

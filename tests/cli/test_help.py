@@ -65,6 +65,19 @@ def test_help_imports_nothing_heavy() -> None:
     assert not imported(code) & HEAVY
 
 
+def test_a_list_imports_neither_an_event_loop_nor_what_it_does_not_need(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text('model = "gpt-5.1"\n', encoding="utf-8")
+    code = f"import sys; sys.path[:0] = {[p for p in sys.path if p]!r}\n"
+    code += f"from threadstore.cli import main\nmain(['--store', 'local:{tmp_path}', 'list'])"
+    unneeded = {
+        "asyncio", "backports.zstd", "concurrent.futures", "email", "importlib.resources", "json",
+        "logging", "rich", "shutil", "socket", "ssl", "subprocess", "tempfile", "tomllib",
+        "urllib.parse", "threadstore.appserver", "threadstore.engine", "threadstore.live.thread",
+        "threadstore.manager", "websockets",
+    }  # fmt: skip
+    assert not imported(code) & unneeded
+
+
 def test_the_package_does_not_import_the_command_line() -> None:
     code = f"import sys; sys.path[:0] = {[p for p in sys.path if p]!r}\nimport threadstore"
     assert not {name for name in imported(code) if name.startswith("threadstore.cli")}

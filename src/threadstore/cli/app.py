@@ -12,6 +12,7 @@ TYPE_CHECKING = False  # spares every start the import of typing
 if TYPE_CHECKING:
     import argparse
 
+    from threadstore.cli.context import Context
     from threadstore.errors import ThreadStoreError
 
 __all__ = ["exit_code", "run"]
@@ -57,13 +58,11 @@ def _parse_and_execute(words: list[str]) -> int:
 
 
 def _execute(args: argparse.Namespace, *, as_json: bool) -> int:
-    import asyncio
-
     from threadstore.cli.context import Context
     from threadstore.errors import ThreadStoreError
 
     try:
-        return asyncio.run(load_command(args.command).run(Context.of(args), args))
+        return _run_command(args.command, Context.of(args), args)
     except ThreadStoreError as error:
         if args.debug:
             _print_traceback()
@@ -80,6 +79,21 @@ def _execute(args: argparse.Namespace, *, as_json: bool) -> int:
         hint = "this is a bug; run it again with --debug and report what it prints"
         _report("unexpected", message, None if args.debug else hint, as_json=as_json)
         return EXIT_UNEXPECTED
+
+
+def _run_command(name: str, context: Context, args: argparse.Namespace) -> int:
+    """Run a command; without an event loop, which takes longer to import than ``list`` takes to
+    list, where neither command nor store waits for anything but the disk."""
+    coroutine = load_command(name).run(context, args)
+    if name == "list" and context.store_url.startswith("local:"):
+        try:
+            coroutine.send(None)
+        except StopIteration as done:
+            return int(done.value)
+        raise RuntimeError("this command needs an event loop")
+    import asyncio
+
+    return asyncio.run(coroutine)
 
 
 def exit_code(error: ThreadStoreError) -> int:

@@ -77,6 +77,8 @@ def cut(text: str, columns: int) -> str:
     """*text* shortened to at most *columns* columns."""
     if width(text) <= columns:
         return text
+    if text.isascii():
+        return text[: columns - 1].rstrip() + ELLIPSIS
     kept, used = [], 1  # one column for the ellipsis
     for char, wide in _columns(text):
         used += wide

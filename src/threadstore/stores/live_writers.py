@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import weakref
 from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from threadstore.errors import Conflict, ThreadNotFound
 from threadstore.metadata import StoredThread
+
+if TYPE_CHECKING:
+    import asyncio
 
 __all__ = ["LiveWriters", "ThreadLocks"]
 
@@ -31,6 +33,8 @@ class ThreadLocks:
         """The lock of a thread."""
         lock = self._locks.get(thread_id)
         if lock is None:
+            import asyncio
+
             lock = self._locks[thread_id] = asyncio.Lock()
         return lock
 

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Final
 
 import msgspec
 
@@ -39,8 +37,6 @@ from threadstore.stores.local.side_databases import without_threads
 from threadstore.stores.local.state_db import ArchiveChange, StateDb
 
 __all__ = ["Archiver", "move_back"]
-
-_log: Final = logging.getLogger(__name__)
 
 
 class _Move(msgspec.Struct, frozen=True):
@@ -96,7 +92,10 @@ class Archiver:
                 if state is not None:
                     state.set_archived(changes)
             for error in _remove_aside(moves):
-                _log.warning("a copy of an archived or unarchived thread is left: %s", error)
+                from logging import getLogger  # here: every start would pay for it
+
+                log = getLogger(__name__)
+                log.warning("a copy of an archived or unarchived thread is left: %s", error)
         with self._following(), self._index.transaction():
             for thread, change in zip(threads, changes, strict=True):
                 self._index.upsert(

@@ -6,23 +6,29 @@ import contextlib
 import itertools
 import os
 import stat
-import sys
 from collections.abc import Iterator
-from typing import Final
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
+from typing import TYPE_CHECKING, Any, Final
 
 from threadstore.errors import InvalidRequest
 from threadstore.stores.local.paths import plain_path, sync_folder, unavailable
+
+if TYPE_CHECKING:
+    from threadstore.stores.local.codec import zstd
 
 __all__ = ["DecodingError", "decoded_chunks", "materialise", "zstd"]
 
 _READ: Final = 1 << 17
 _STEP: Final = 1 << 17  # a decoding step that fails loses what it decoded: one zstd block at most
 _numbers: Final = itertools.count()
+
+
+def __getattr__(name: str) -> Any:
+    """``zstd``, imported when it is asked for."""
+    if name != "zstd":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from threadstore.stores.local.codec import zstd
+
+    return zstd
 
 
 class DecodingError(Exception):
@@ -34,6 +40,8 @@ def decoded_chunks(descriptor: int) -> Iterator[bytes]:
 
     Raises DecodingError where the data are damaged, OSError if they cannot be read.
     """
+    from threadstore.stores.local.codec import zstd
+
     offset, decoder, data, fresh = 0, zstd.ZstdDecompressor(), b"", True
     while True:
         if decoder.eof:

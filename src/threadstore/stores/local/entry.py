@@ -7,7 +7,6 @@ from typing import Final, Self
 import msgspec
 
 from threadstore.metadata import StoredThread
-from threadstore.stores.local.compression import zstd
 from threadstore.stores.local.derive import Derived
 
 __all__ = ["Entry"]
@@ -24,6 +23,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
     def pack(self) -> bytes:
         """The bytes to keep."""
+        from threadstore.stores.local.codec import zstd
+
         return zstd.compress(_encode(self), _LEVEL)
 
     @classmethod
@@ -31,6 +32,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
         """The entry in kept bytes; ``None`` if there are none, or none that can be used."""
         if data is None:
             return None
+        from threadstore.stores.local.codec import zstd
+
         try:
             return _decode(zstd.decompress(data))  # type: ignore[return-value]
         except (zstd.ZstdError, msgspec.MsgspecError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-import tomllib
+from typing import Any
 
 import msgspec
 
@@ -29,11 +29,7 @@ def read_home_config(config: LocalStoreConfig) -> HomeSettings:
     relative to the home. A file that cannot be read or parsed counts as empty: a store must work
     on a home whose settings are being edited.
     """
-    try:
-        with open(os.path.join(config.home, "config.toml"), "rb") as file:
-            settings = tomllib.load(file)
-    except (OSError, ValueError):
-        settings = {}
+    settings = _settings(os.path.join(config.home, "config.toml"))
     folder = settings.get("sqlite_home")
     if not isinstance(folder, str):
         folder = config.sqlite_home or config.home
@@ -43,6 +39,20 @@ def read_home_config(config: LocalStoreConfig) -> HomeSettings:
         model_provider=config.default_model_provider
         or (provider if isinstance(provider, str) and provider else "openai"),
     )
+
+
+def _settings(path: str) -> dict[str, Any]:
+    """A file that says nothing about stores is not parsed: every start would wait for that."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+        if b"sqlite_home" not in data and b"model_provider" not in data:
+            return {}
+        import tomllib
+
+        return tomllib.loads(data.decode())
+    except (OSError, ValueError):
+        return {}
 
 
 def check_home(home: Home) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -27,7 +26,6 @@ from threadstore.stores.local.writers import LiveWriter, Writers, in_worker
 
 __all__ = ["MetadataWriter", "metadata_record"]
 
-_log: Final = logging.getLogger(__name__)
 _PATIENCE: Final = 0.1
 """Seconds that an observation waits for a database that another program has locked."""
 _KEPT_IN_RECORD: Final = frozenset({"git", "memory_mode"})
@@ -107,7 +105,10 @@ class MetadataWriter:
             await in_worker(lambda: self._write_observed(writer.thread, waiting))
         except StoreUnavailable as error:
             writer.waiting = waiting
-            _log.warning("metadata of thread %s has to wait: %s", writer.thread.id, error)
+            from logging import getLogger  # here: every start would pay for it
+
+            log = getLogger(__name__)
+            log.warning("metadata of thread %s has to wait: %s", writer.thread.id, error)
 
     def _write_observed(self, after: StoredThread, patch: ThreadMetadataPatch) -> None:
         """An observation can be made again, so it is in nobody's way: it waits hardly at all."""

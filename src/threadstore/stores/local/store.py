@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack, suppress
@@ -60,7 +59,7 @@ from threadstore.stores.local.reading import HistoryReading
 from threadstore.stores.local.state_db import StateDb
 from threadstore.stores.local.sync import IndexSync
 from threadstore.stores.local.tail import LOOK, Tail
-from threadstore.stores.local.writers import LiveWriter, Writers, in_worker
+from threadstore.stores.local.writers import LiveWriter, Writers, in_worker, others_first
 from threadstore.version import VERSION
 
 __all__ = ["LocalThreadStore"]
@@ -180,6 +179,8 @@ class LocalThreadStore(ThreadStore):
             if await self._find(thread_id) is None:
                 raise ThreadNotFound(thread_id)
             resume = self._writers.resume
+            import asyncio
+
             try:
                 writer = await in_worker(lambda: resume(thread_id, self._read_for_resume))
             except asyncio.CancelledError:
@@ -284,7 +285,7 @@ class LocalThreadStore(ThreadStore):
         for batch in await self._reading.batches(thread_id, after=after, reverse=reverse):
             for entry in batch:
                 yield entry
-            await asyncio.sleep(0)
+            await others_first()
 
     async def load_history(self, thread_id: str) -> History:
         thread_id = self._parse(thread_id)
@@ -292,13 +293,13 @@ class LocalThreadStore(ThreadStore):
         for number, batch in enumerate(await self._reading.batches(thread_id)):
             entries += batch
             if number % 8 == 7:  # some 2,000 lines, a few milliseconds
-                await asyncio.sleep(0)
+                await others_first()
         return History.of(thread_id, entries)
 
     async def raw_history(self, thread_id: str) -> AsyncIterator[bytes]:
         for chunk in await self._reading.raw(self._parse(thread_id)):
             yield chunk
-            await asyncio.sleep(0)
+            await others_first()
 
     async def history_base(self, thread_id: str) -> HistoryBase | None:
         thread_id = self._parse(thread_id)
@@ -419,7 +420,7 @@ class LocalThreadStore(ThreadStore):
             for number, line in enumerate(repaired_lines(path, thread), 1):
                 yield line
                 if number % 256 == 0:
-                    await asyncio.sleep(0)
+                    await others_first()
         except FileNotFoundError as error:
             raise ThreadNotFound(thread_id) from error
 

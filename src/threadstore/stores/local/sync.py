@@ -10,7 +10,6 @@ Nothing here writes to a file of Codex. What cannot be read is kept in ``problem
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -49,7 +48,6 @@ MISSING: Final = "the file is missing"
 _BATCH: Final = 64
 _MOVES: Final = 3
 """How often to look for a file that is moved (archived, unarchived) while it is looked for."""
-_log: Final = logging.getLogger(__name__)
 
 
 class IndexSync:
@@ -175,7 +173,7 @@ class IndexSync:
             self._load()
             self._names.update()
             try:
-                derived = derive(file, self._find_rollout)
+                derived = self._derive(file, self._entry(thread.id))
             except FileNotFoundError:
                 return
             self._note(derived)
@@ -209,7 +207,10 @@ class IndexSync:
             yield
         except StoreUnavailable as error:
             self._generation = None
-            _log.warning("the list index has to follow later: %s", error)
+            from logging import getLogger  # here: every start would pay for it
+
+            log = getLogger(__name__)
+            log.warning("the list index has to follow later: %s", error)
 
     def check_unreferenced(
         self,
@@ -308,7 +309,7 @@ class IndexSync:
             if file.name is not None and self._is_left_alone(file.name.thread_id):
                 continue
             try:
-                read.append(derive(file, self._find_rollout))
+                read.append(self._derive(file, self._entry_before(file)))
             except FileNotFoundError:
                 continue
         if not read:  # a list need not wait for another program that is writing the index
@@ -322,6 +323,15 @@ class IndexSync:
                     derived.thread is None or previous != derived.thread.id
                 ):
                     self._reindex(previous, None)
+
+    def _entry_before(self, file: RolloutFile) -> Entry | None:
+        known = self._known.get(file.path)
+        thread_id = known.thread_id if known else file.name and file.name.thread_id
+        return self._entry(thread_id) if thread_id in self._owned else None
+
+    def _derive(self, file: RolloutFile, before: Entry | None) -> Derived:
+        """What *file* says; of a file that has only grown since *before* only the end is read."""
+        return derive(file, self._find_rollout, None if before is None else before.derived)
 
     def _note(self, derived: Derived) -> str | None:
         """Enter a file; the thread it belonged to before."""
@@ -426,7 +436,7 @@ class IndexSync:
             derived = entry.derived
         else:
             try:
-                derived = derive(file, self._find_rollout)
+                derived = self._derive(file, entry)
             except FileNotFoundError:
                 return None
             self._note(derived)

@@ -7,7 +7,6 @@ somebody writes just now; it waits, unless it is a whole item and stays as it is
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 import time
@@ -29,6 +28,7 @@ from threadstore.stores.local.lines import (
 from threadstore.stores.local.paths import plain_path
 from threadstore.stores.local.reader import Batch, read_history, reading
 from threadstore.stores.local.reading import HistoryReading
+from threadstore.stores.local.writers import others_first
 
 __all__ = ["LOOK", "Tail"]
 
@@ -106,7 +106,7 @@ class Tail:
                 for entry in batch:
                     self._after = entry.position or self._after
                     yield entry
-                await asyncio.sleep(0)
+                await others_first()
 
     def _is_another(self, seen: _Look) -> bool:
         """Whether all has to be found anew: another file, a shorter one, a new compressed one, or

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from threadstore.clock import Clock, rfc3339_ms
 from threadstore.errors import InvalidRequest, StoreUnavailable, ThreadNotFound
@@ -19,7 +19,10 @@ from threadstore.stores.local.locks import WriterLock, open_by_other_process, wr
 from threadstore.stores.local.paths import Home
 from threadstore.stores.local.recorder import Recorder
 
-__all__ = ["LiveWriter", "Writers", "in_worker"]
+if TYPE_CHECKING:
+    import asyncio
+
+__all__ = ["LiveWriter", "Writers", "in_worker", "others_first"]
 
 T = TypeVar("T")
 
@@ -28,10 +31,16 @@ async def in_worker(work: Callable[[], T]) -> T:
     """Run blocking *work* in a thread; when cancelled, wait for its end before letting go.
 
     Work that was started is never left running behind the back of whoever holds the locks, however
-    often the caller is cancelled.
+    often the caller is cancelled. Without an event loop there is nobody to hold up, and the work is
+    done at once.
     """
+    loop = _running_loop()
+    if loop is None:
+        return work()
+    import asyncio
+
     # A future, no task: a loop that ends cancels every task, but this one has to be waited for.
-    future = asyncio.get_running_loop().run_in_executor(None, work)
+    future = loop.run_in_executor(None, work)
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
@@ -39,6 +48,24 @@ async def in_worker(work: Callable[[], T]) -> T:
             with suppress(asyncio.CancelledError):
                 await asyncio.wait((future,))
         raise
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    if "asyncio" not in sys.modules:
+        return None
+    import asyncio
+
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+async def others_first() -> None:
+    """Let everybody else on the event loop have a turn."""
+    import asyncio
+
+    await asyncio.sleep(0)
 
 
 class LiveWriter:
