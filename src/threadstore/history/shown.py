@@ -39,24 +39,27 @@ _CALLS: Final = frozenset(
         "web_search_end",
     }
 )
+_ANY: Final = _COUNTED | _CALLS | {"item_completed"}
 _ID_KEYS: Final = ("call_id", "callId", "event_id", "item_id")
 
 
 def is_shown(item: RolloutItem) -> bool:
     """Whether the line is an item, or a part of one. Texts without a character are not."""
-    if item.type != "event_msg":
-        return False  # before the payload, which nobody may have decoded yet
+    return item.type == "event_msg" and _is_shown(item, item.kind)
+
+
+def _is_shown(item: RolloutItem, kind: str | None) -> bool:
+    """The same for an event of this kind; decodes the payload only where it matters."""
+    if kind not in _ANY:
+        return False
     payload = item.payload
     if not isinstance(payload, dict):
         return False
-    kind = item.kind
     if kind == "agent_message":
         return bool(payload.get("message"))
     if kind in _REASONING:
         return bool(payload.get("text"))
-    if kind == "item_completed":
-        return _is_named(payload.get("item"))
-    return kind in _COUNTED or kind in _CALLS
+    return kind != "item_completed" or _is_named(payload.get("item"))
 
 
 class ShownItems:
@@ -78,16 +81,20 @@ class ShownItems:
 
         Lines with the same id are states of one item. Reasoning in a row is one item.
         """
-        if not is_shown(item):
+        if item.type != "event_msg":
             return None
-        if item.kind in _REASONING and self._reasoning is not None:
+        kind = item.kind
+        if not _is_shown(item, kind):
+            return None
+        reasons = kind in _REASONING
+        if reasons and self._reasoning is not None:
             return self._reasoning
         item_id = _own_id(item.payload)
         if item_id is None:
             item_id = f"item-{self.number}"
             self.number += 1
         self._ids.add(item_id)
-        self._reasoning = item_id if item.kind in _REASONING else None
+        self._reasoning = item_id if reasons else None
         return item_id
 
 

@@ -36,10 +36,22 @@ from threadstore.history.shown import ShownItems, is_shown
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["OpenStatus", "StoredTurn", "TurnBuilder", "TurnError", "TurnStatus", "build_turns"]
+__all__ = [
+    "Keep",
+    "OpenStatus",
+    "StoredTurn",
+    "TurnBuilder",
+    "TurnError",
+    "TurnStart",
+    "TurnStatus",
+    "build_turns",
+    "is_preface",
+]
 
 TurnStatus: TypeAlias = Literal["completed", "interrupted", "failed", "in_progress"]
 OpenStatus: TypeAlias = Literal["interrupted", "in_progress"]
+Keep: TypeAlias = Literal["all", "shown", "nothing"]
+"""Which of its items a turn has: a history may be too long to hold what nobody shows."""
 
 # Errors of requests beside the turn, which goes on (Codex 0.118 to 0.169).
 _HARMLESS_ERRORS: Final = frozenset({"active_turn_not_steerable", "thread_rollback_failed"})
@@ -96,33 +108,59 @@ class StoredTurn(msgspec.Struct, frozen=True, kw_only=True):
     """Its place in the order of turns: the position of the line that opened it."""
 
 
+class TurnStart(msgspec.Struct, frozen=True, kw_only=True, array_like=True, omit_defaults=True):
+    """All that the turns behind a place in a history owe to what stands before it."""
+
+    position: int = 0
+    """The place: behind the line with this position."""
+    index: int = -1
+    """Place of that line among the readable ones, from 0."""
+    number: int = 1
+    """What the next item without an id of its own is called."""
+    turns: int = 0
+    """Turns before the place, and …"""
+    shown: int = 0
+    """… how many items they show."""
+    bare: bool = False
+    """Whether lines are bare (Codex 0.29 and before) up to there."""
+
+
 class _Turn:
     """A turn that is being built."""
 
     __slots__ = (
+        "_keep",
         "compacted",
         "completed_at",
         "duration_ms",
         "error",
         "estimated",
         "explicit",
+        "first",
         "first_number",
         "id",
         "items",
         "opened",
+        "places",
         "root_id",
         "shown",
         "started_at",
         "status",
     )
 
-    def __init__(self, turn_id: str, *, explicit: bool, opened: int, number: int) -> None:
+    def __init__(
+        self, turn_id: str, *, explicit: bool, opened: int, number: int, keep: Keep
+    ) -> None:
+        self._keep = keep
         self.id = turn_id
         self.root_id: str | None = None
         self.explicit = explicit
         self.opened = opened
         self.compacted = False
-        self.items: list[tuple[int, RolloutItem]] = []
+        self.items: list[RolloutItem] = []
+        self.places: list[int] = []
+        """Positions of the items."""
+        self.first = 0
         self.first_number = number
         self.shown = ShownItems(number)
         self.status: TurnStatus | None = None
@@ -133,8 +171,17 @@ class _Turn:
         self.duration_ms: int | None = None
 
     def add(self, position: int, item: RolloutItem) -> None:
-        self.items.append((position, item))
-        self.shown.take(item)
+        shown = self.shown.take(item) is not None
+        self.first = self.first or position
+        if self._keep != "all" and not (shown and self._keep == "shown"):
+            # An item that may go over to the next turn stays until it is known.
+            if self.explicit or not is_preface(item):
+                item = _LEFT_OUT
+            if item is _LEFT_OUT and self.items and self.items[-1] is item:
+                self.places[-1] = position
+                return
+        self.items.append(item)
+        self.places.append(position)
 
     def start(self, item: RolloutItem, payload: dict[str, Any]) -> None:
         """Take time and root from an event of the turn."""
@@ -177,34 +224,52 @@ class _Turn:
             completed_at=self.completed_at,
             estimated=frozenset(self.estimated),
             duration_ms=self.duration_ms,
-            items=tuple(item for _, item in self.items),
+            items=self._kept(),
             first_item_number=self.first_number,
-            first_position=self.items[0][0],
-            last_position=self.items[-1][0],
+            first_position=self.first,
+            last_position=self.places[-1],
             listed_position=self.opened,
         )
+
+    def _kept(self) -> tuple[RolloutItem, ...]:
+        if self._keep == "all":
+            return tuple(self.items)
+        if self._keep == "nothing":
+            return ()
+        return tuple([item for item in self.items if is_shown(item)])
 
 
 class TurnBuilder:
     """Builds turns from the items of a history, fed in order. May be asked at any time."""
 
-    def __init__(self, *, open_status: OpenStatus = "interrupted") -> None:
+    def __init__(
+        self,
+        *,
+        open_status: OpenStatus = "interrupted",
+        start: TurnStart | None = None,
+        keep: Keep = "all",
+    ) -> None:
+        """*start*: where in the history what is fed begins, if not at its beginning."""
+        self._start = start = start or TurnStart()
         self._open_status = open_status
+        self._keep: Keep = keep
         self._turns: list[_Turn] = []
         self._current: _Turn | None = None
         self._waiting: dict[str, _Turn] = {}
         """Turns of which only finished items are known."""
         self._between: list[tuple[int, RolloutItem]] = []
-        self._position = 0
-        self._index = -1
-        self._number = 1
-        self._bare = False
+        """Outside a turn, what may belong to the next."""
+        self._position = start.position
+        self._index = start.index
+        self._number = start.number
+        self._bare = start.bare
 
     def feed(self, item: RolloutItem) -> None:
         """Take the next item. Items without a position are counted."""
         self._position = item.position or self._position + 1
-        self._index += not _is_forgotten(item)
-        self._take(item)
+        kind = item.kind if item.type == "event_msg" else None
+        self._index += not _is_forgotten(item, kind)
+        self._take(item, kind)
         if self._current is not None:
             self._number = self._current.shown.number
 
@@ -220,11 +285,12 @@ class TurnBuilder:
             for turn in turns
         )
 
-    def _take(self, item: RolloutItem) -> None:
+    def _take(self, item: RolloutItem, kind: str | None) -> None:
         if self._bare:
             item = self._said(item)
+            kind = item.kind
         if item.type == "event_msg":
-            handle = _EVENTS.get(item.kind or "")
+            handle = _EVENTS.get(kind or "")
             if handle is not None and isinstance(item.payload, dict):
                 handle(self, item, item.payload)
             elif is_shown(item):
@@ -249,19 +315,24 @@ class TurnBuilder:
     def _add(self, item: RolloutItem) -> None:
         if self._current is not None:
             self._current.add(self._position, item)
-        else:
+        elif is_preface(item):
             self._between.append((self._position, item))
+        else:
+            self._between.clear()
 
     def _open(self, item: RolloutItem, turn_id: str | None, *, explicit: bool) -> _Turn:
         before = self._take_preface()
-        waiting = self._waiting.pop(turn_id or "", None)
+        waiting = self._waited_for(turn_id)
         turn = _Turn(
             turn_id or f"rollout-{self._index}",
             explicit=explicit,
             opened=self._position,
             number=self._number,
+            keep=self._keep,
         )
-        early = [*(waiting.items if waiting else ()), *before]
+        early = before
+        if waiting is not None:
+            early = [*zip(waiting.places, waiting.items, strict=True), *before]
         for position, entry in sorted(early, key=lambda pair: pair[0]):
             turn.add(position, entry)
         self._between.clear()
@@ -273,15 +344,15 @@ class TurnBuilder:
     def _take_preface(self) -> list[tuple[int, RolloutItem]]:
         """The items directly before a turn that belong to it."""
         current = self._current
-        if current is not None and (current.explicit or len(current.items) < 2):
+        if current is None:
+            return self._between[:]
+        if current.explicit:
             return []
-        source = self._between if current is None else current.items
-        first = len(source)
-        floor = 0 if current is None else 1
-        while first > floor and _is_preface(source[first - 1][1]):
+        first = len(current.items)
+        while first > 1 and is_preface(current.items[first - 1]):
             first -= 1
-        taken = source[first:]
-        del source[first:]
+        taken = list(zip(current.places[first:], current.items[first:], strict=True))
+        del current.items[first:], current.places[first:]
         return taken
 
     def _named(self, turn_id: str | None) -> _Turn | None:
@@ -291,6 +362,11 @@ class TurnBuilder:
         if self._current is not None and self._current.id == turn_id:
             return self._current
         return next((turn for turn in reversed(self._turns) if turn.id == turn_id), None)
+
+    def _waited_for(self, turn_id: str | None) -> _Turn | None:
+        """The turn with this id of which only finished items are known; from now on it is one of
+        the others."""
+        return self._waiting.pop(turn_id or "", None)
 
     def _show(self, item: RolloutItem) -> None:
         """An item of the turn that it names, else of the current one, else of a new one."""
@@ -339,7 +415,7 @@ class TurnBuilder:
         self, turn_id: str | None, item: RolloutItem, payload: dict[str, Any]
     ) -> _Turn | None:
         """A turn of which finished items were known so far."""
-        turn = self._waiting.pop(turn_id or "", None)
+        turn = self._waited_for(turn_id)
         if turn is not None:
             turn.opened = self._position
             turn.start(item, payload)
@@ -369,8 +445,13 @@ class TurnBuilder:
             return
         turn = self._waiting.get(turn_id)
         if turn is None:
-            turn = _Turn(turn_id, explicit=False, opened=self._position, number=self._number)
-            self._waiting[turn_id] = turn
+            turn = self._waiting[turn_id] = _Turn(
+                turn_id,
+                explicit=False,
+                opened=self._position,
+                number=self._number,
+                keep="all" if self._keep == "all" else "shown",  # they may go to another
+            )
         turn.add(self._position, item)
 
     def _reviewed(self, item: RolloutItem, payload: dict[str, Any]) -> None:
@@ -390,12 +471,16 @@ class TurnBuilder:
 
     def _rolled_back(self, _item: RolloutItem, payload: dict[str, Any]) -> None:
         count = payload.get("num_turns")
-        if isinstance(count, int) and count > 0:
+        self._take_back(count if isinstance(count, int) and count > 0 else 0)
+
+    def _take_back(self, count: int) -> None:
+        """Drop the last *count* turns, and what has not found its turn."""
+        if count:
             del self._turns[-count:]
         self._current = None
         self._waiting.clear()
         self._between.clear()
-        self._number = sum(len(turn.shown) for turn in self._turns) + 1
+        self._number = self._start.shown + sum(len(turn.shown) for turn in self._turns) + 1
 
 
 def build_turns(
@@ -423,17 +508,22 @@ _EVENTS: Final[dict[str, Callable[[TurnBuilder, RolloutItem, dict[str, Any]], No
 }
 
 
-def _is_preface(item: RolloutItem) -> bool:
+_LEFT_OUT: Final = RolloutItem("", None)
+"""Stands for items that a turn does not keep."""
+
+
+def is_preface(item: RolloutItem) -> bool:
+    """Whether the line belongs to a turn that begins right behind it."""
     if item.type != "response_item" or item.kind != "message":
         return False
     return item.payload.get("role") in ("user", "developer")
 
 
-def _is_forgotten(item: RolloutItem) -> bool:
+def _is_forgotten(item: RolloutItem, kind: str | None) -> bool:
     """Whether Codex skips the line on loading and does not count it (0.131, 0.169): policies as
     0.57 wrote them, and what 0.118 wrote only if it was told to keep more."""
     if item.type == "event_msg":
-        return item.kind in _EXTENDED
+        return kind in _EXTENDED
     if item.type != "turn_context" or not isinstance(item.payload, dict):
         return False
     policy = item.payload.get("sandbox_policy")
