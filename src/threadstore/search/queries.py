@@ -121,7 +121,8 @@ class SearchHit(msgspec.Struct, frozen=True, kw_only=True):
 
     thread: StoredThread
     found: Occurrence
-    """The first text that has it (name and title before all messages), or the best if ranked."""
+    """The first text that has it, or the best if ranked; name and title only where no message,
+    call or output has it."""
 
 
 class SearchPage(msgspec.Struct, frozen=True):
