@@ -129,10 +129,14 @@ class _Search:
                 self._unread += 1
                 continue
             if matches:
-                best = (
-                    max(matches, key=lambda match: match[1]) if self._query.ranked else matches[0]
-                )
-                yield SearchHit(thread=thread, found=best[0]), sum(n for _, n in matches)
+                count = sum(number for _, number in matches)
+                yield SearchHit(thread=thread, found=self._shown(matches)), count
+
+    def _shown(self, matches: list[tuple[Occurrence, int]]) -> Occurrence:
+        """The place that stands for its thread. A title often repeats the first message, which
+        says more: it can be opened."""
+        said = [match for match in matches if match[0].position] or matches
+        return (max(said, key=lambda match: match[1]) if self._query.ranked else said[0])[0]
 
     async def ranked(self) -> SearchPage:
         """The page of the best."""
