@@ -35,6 +35,7 @@ __all__ = [
     "matches_source",
     "resolve_cwd",
     "searchable_text",
+    "source_matches",
     "thread_cursor",
     "thread_place",
 ]
@@ -191,11 +192,17 @@ def matches_source(thread: StoredThread, words: tuple[str, ...]) -> bool:
     """Whether the thread's source is one of *words* (see :class:`ThreadQuery`)."""
     if not words:
         return False
-    kind = source_kind(thread.source)
-    if kind in words or ("subagent" in words and kind.startswith("subagent_")):
-        return True
     custom = thread.source.get("custom") if isinstance(thread.source, dict) else None
-    return custom is not None and f"custom:{custom}" in words
+    return source_matches(source_kind(thread.source), custom, words)
+
+
+def source_matches(kind: str, custom: object, words: tuple[str, ...]) -> bool:
+    """The same for a kind of source and the name of a custom one."""
+    return (
+        kind in words
+        or (kind.startswith("subagent_") and "subagent" in words)
+        or (custom is not None and f"custom:{custom}" in words)
+    )
 
 
 def git_origin(thread: StoredThread) -> str | None:

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 from tests.stores.local.index_helpers import every_page, fill, thread
-from tests.stores.local.state_helpers import NOW, execute
+from tests.stores.local.state_helpers import NOW
 
 from threadstore.clock import UTC
 from threadstore.errors import InvalidRequest
@@ -184,50 +184,6 @@ def test_a_cursor_of_another_make_is_an_invalid_request(index: IndexDb, place: l
     for bad in (cursor, "?", index_query.cursor_after(ThreadQuery(archived=True), 1, "x")):
         with pytest.raises(InvalidRequest):
             index.page(ThreadQuery(cursor=bad))
-
-
-@pytest.mark.parametrize("sort_key", list(SortKey))
-@pytest.mark.parametrize(
-    "filters",
-    [
-        {},
-        {"archived": True},
-        {"archived": None},
-        {"only_displayable": True, "exclude_sources": ("subagent",)},
-        {"model_providers": ("openai", "ollama")},
-        {"search_term": "x"},
-    ],
-)
-def test_a_page_is_a_range_of_an_index(
-    index: IndexDb, index_path: str, filters: dict[str, Any], sort_key: SortKey
-) -> None:
-    fill(index, [thread() for _ in range(3)])
-    query = ThreadQuery(limit=1, sort_key=sort_key, **filters)
-    cursor = index_query.cursor_after(query, 1, "x")
-    for each in (query, msgspec.structs.replace(query, cursor=cursor)):
-        sql, values = index_query.select(each, None)
-        for value in values:
-            sql = sql.replace("?", repr(value) if isinstance(value, str) else f"{value:d}", 1)
-        plan = [row[3] for row in execute(index_path, f"EXPLAIN QUERY PLAN {sql}")]
-        assert len(plan) == 1, plan
-        assert "USING INDEX" in plan[0]
-        if each.cursor is not None:
-            assert f"({sort_key.value}_ms,id)<(?,?)" in plan[0]
-
-
-def test_pages_of_one_working_directory_or_parent_use_their_index(
-    index: IndexDb, index_path: str
-) -> None:
-    for query, name in (
-        (ThreadQuery(cwds=("/w",)), "threads_cwd_recency"),
-        (ThreadQuery(parent_id=PARENT), "threads_parent"),
-        (ThreadQuery(ancestor_id=PARENT), "sqlite_autoindex_threads_1"),
-    ):
-        sql, values = index_query.select(query, query.cwds)
-        for value in values:
-            sql = sql.replace("?", repr(value) if isinstance(value, str) else f"{value:d}", 1)
-        plan = [row[3] for row in execute(index_path, f"EXPLAIN QUERY PLAN {sql}")]
-        assert f"INDEX {name}" in plan[0]
 
 
 def test_a_page_shows_what_another_program_changes(index: IndexDb, index_path: str) -> None:

@@ -59,8 +59,8 @@ def test_damage_that_shows_up_late_is_an_error_once(index: IndexDb, index_path: 
     index.close()
     with open(index_path, "r+b") as file:
         size = file.seek(0, os.SEEK_END)
-        file.seek(4096 * 20)
-        file.write(b"\xff" * (size - 4096 * 20))
+        file.seek(4096 * 48)
+        file.write(b"\xff" * (size - 4096 * 48))
     index.open()
     generation = index.generation
     with pytest.raises(StoreUnavailable):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import os
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final
@@ -12,17 +11,10 @@ from typing import Any, Final
 import apsw
 import msgspec
 
-from threadstore.clock import to_ms
 from threadstore.errors import StoreUnavailable
-from threadstore.metadata import StoredThread, source_kind
-from threadstore.queries import (
-    ThreadPage,
-    ThreadQuery,
-    git_origin,
-    resolve_cwd,
-    searchable_text,
-)
-from threadstore.stores.local import index_query
+from threadstore.metadata import StoredThread
+from threadstore.queries import ThreadPage, ThreadQuery, resolve_cwd
+from threadstore.stores.local import index_query, index_titles
 from threadstore.stores.local.database import (
     Database,
     DatabaseDamaged,
@@ -30,6 +22,7 @@ from threadstore.stores.local.database import (
     file_identity,
     resource,
 )
+from threadstore.stores.local.index_rows import COLUMNS, Shelf, decode, row_of, shelf_of
 
 __all__ = ["IndexDb", "IndexedFile"]
 
@@ -53,40 +46,12 @@ class IndexedFile(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Why it is not (completely) a thread, for people."""
 
 
-_COLUMNS: Final = (
-    "id",
-    "created_ms",
-    "updated_ms",
-    "recency_ms",
-    "archived",
-    "displayable",
-    "kind",
-    "custom",
-    "provider",
-    "model",
-    "git_origin",
-    "parent_id",
-    "cwd",
-    "name",
-    "digest",
-    "search",
-    "record",
+_INSERT: Final = (
+    f"INSERT INTO threads ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
 )
-_UPSERT: Final = (
-    f"INSERT INTO threads ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"
-    " ON CONFLICT (id) DO UPDATE SET "
-    + ", ".join(f"{column} = excluded.{column}" for column in _COLUMNS[1:])
-)
-
-
-class _Record(StoredThread, frozen=True, kw_only=True, gc=False, omit_defaults=True):
-    """A thread as it is stored: the defaults left out."""
-
-
+_STORED: Final = f"SELECT {', '.join(COLUMNS[:-1])} FROM threads WHERE id = ?"
 _UNWRITABLE: Final = (apsw.FullError, apsw.IOError, apsw.ReadOnlyError)
 _NEVER: Final[tuple[None, Any]] = (None, None)
-_encode: Final = msgspec.json.Encoder().encode
-_decode: Final = msgspec.json.Decoder(StoredThread).decode
 
 
 class IndexDb:
@@ -214,16 +179,17 @@ class IndexDb:
 
     def upsert(self, record: StoredThread, *, derived: bytes | None = None) -> None:
         """Add or replace a thread; *derived* ``None`` keeps what is stored with it."""
-        values = _columns(record)
+        shelf = shelf_of(record)
+        row = row_of(record, shelf)
         with self._watching() as database, database.transaction():
-            database.run(_UPSERT, values)
+            _store(database, row, shelf)
             if derived is not None:
                 database.run("INSERT OR REPLACE INTO derived VALUES (?, ?)", (record.id, derived))
 
     def get(self, thread_id: str) -> StoredThread | None:
         """The thread."""
         rows = self.rows("SELECT record FROM threads WHERE id = ?", (thread_id,))
-        return _decode(rows[0][0]) if rows else None
+        return decode(rows[0][0]) if rows else None
 
     def derived(self, thread_id: str) -> bytes | None:
         """The bytes that were stored with the thread."""
@@ -234,6 +200,8 @@ class IndexDb:
         """Forget threads (not their files)."""
         keys = [(thread_id,) for thread_id in thread_ids]
         with self._watching() as database, database.transaction():
+            for forget in index_titles.FORGET:
+                database.run_many(forget, keys)
             database.run_many("DELETE FROM threads WHERE id = ?", keys)
             database.run_many("DELETE FROM derived WHERE id = ?", keys)
 
@@ -254,12 +222,24 @@ class IndexDb:
         cwds = resolved_cwds
         if cwds is None and query.cwds is not None:
             cwds = {resolve_cwd(cwd) for cwd in query.cwds}
-        sql, values = index_query.select(query, cwds)
-        rows = self.rows(sql, values)
+        rows = index_query.find(query, cwds, self.shelves(), self.rows)
         more = len(rows) > query.limit
         rows = rows[: query.limit]
         cursor = index_query.cursor_after(query, *rows[-1][:2]) if more else None
         return ThreadPage(self._threads(rows), cursor)
+
+    def shelves(self) -> list[Shelf]:
+        """Every shelf on which threads stand, or stood."""
+        sql = "SELECT archived, displayable, kind, custom, provider FROM shelves"
+        return [Shelf(bool(row[0]), bool(row[1]), *row[2:]) for row in self.rows(sql)]
+
+    def read_titles(self, limit: int = 1000) -> bool:
+        """Read the texts of up to so many new threads for search terms, in a transaction of its
+        own; whether there may be more. Until then such threads are found all the same, slower."""
+        if not self.rows("SELECT 1 FROM unread_titles LIMIT 1"):
+            return False
+        with self._watching() as database, database.transaction():
+            return index_titles.read(database.run, limit)
 
     def _threads(self, rows: list[tuple[Any, ...]]) -> tuple[StoredThread, ...]:
         """The threads of a page's rows. Decoding would take most of the time: what has been decoded
@@ -274,7 +254,7 @@ class IndexDb:
     def _decode_again(self, stale: list[str]) -> dict[str, tuple[int, StoredThread]]:
         places = ", ".join("?" * len(stale))
         sql = f"SELECT id, digest, record FROM threads WHERE id IN ({places})"
-        fresh = {row[0]: (row[1], _decode(row[2])) for row in self.rows(sql, stale)}
+        fresh = {row[0]: (row[1], decode(row[2])) for row in self.rows(sql, stale)}
         decoded = {**self._decoded, **fresh}
         for thread_id in set(stale) - fresh.keys():  # removed since the page was read
             decoded.pop(thread_id, None)
@@ -292,9 +272,7 @@ class IndexDb:
 
     def children(self, thread_id: str) -> list[str]:
         """Ids that the thread spawned."""
-        return [
-            r[0] for r in self.rows("SELECT id FROM threads WHERE parent_id = ?", (thread_id,))
-        ]
+        return [r[0] for r in self.rows("SELECT id FROM threads WHERE parent_id = ?", (thread_id,))]
 
     def descendants(self, thread_id: str) -> list[str]:
         """Children, their children, and so on; parents before children, the thread left out."""
@@ -337,6 +315,32 @@ class IndexDb:
             self.rows("DELETE FROM meta WHERE key = ?", (key,))
         else:
             self.rows("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+
+def _store(database: Database, row: tuple[Any, ...], shelf: Shelf) -> None:
+    """Add or replace a row; of an old one only what changes, since each column is in indexes."""
+    stored = database.rows(_STORED, row[:1])
+    if not stored:
+        database.run(_INSERT, row)
+    else:
+        changes = {
+            column: new
+            for column, old, new in zip(COLUMNS, stored[0], row, strict=False)
+            if old != new
+        }
+        if not changes:
+            return
+        changes["record"] = row[-1]
+        places = ", ".join(f"{column} = ?" for column in changes)
+        database.run(f"UPDATE threads SET {places} WHERE id = ?", [*changes.values(), row[0]])
+        if "search" in changes:
+            database.run(index_titles.UNREAD, row[:1])
+        if "shelf" not in changes:
+            return
+    values = (shelf.key, *msgspec.structs.astuple(shelf))
+    database.run("INSERT OR IGNORE INTO shelves VALUES (?, ?, ?, ?, ?, ?)", values)
+    if not stored:
+        database.run(index_titles.UNREAD, row[:1])
 
 
 def _connect(path: str, busy_timeout: float) -> Database | str:
@@ -384,40 +388,6 @@ def _remove(path: str) -> None:
             pass
         except OSError as error:
             raise StoreUnavailable(f"cannot remove {path + suffix}: {error.strerror}") from error
-
-
-def _columns(thread: StoredThread) -> tuple[Any, ...]:
-    custom = thread.source.get("custom") if isinstance(thread.source, dict) else None
-    record = _record(thread)
-    return (
-        thread.id,
-        to_ms(thread.created_at),
-        to_ms(thread.updated_at),
-        to_ms(thread.recency_at),
-        thread.archived,
-        bool(thread.name or thread.preview),
-        source_kind(thread.source),
-        None if custom is None else str(custom),
-        thread.model_provider,
-        thread.model,
-        git_origin(thread),
-        thread.parent_thread_id,
-        resolve_cwd(thread.cwd),
-        thread.name,
-        int.from_bytes(hashlib.blake2b(record, digest_size=8).digest(), signed=True),
-        searchable_text(thread),
-        record,
-    )
-
-
-def _record(thread: StoredThread) -> bytes:
-    try:
-        return _encode(_Record(**msgspec.structs.asdict(thread)))
-    except UnicodeEncodeError:  # half a character, which JSON cannot hold
-        import json
-
-        text = json.dumps(msgspec.to_builtins(thread), ensure_ascii=False)
-        return text.encode(errors="replace")
 
 
 def _file(

@@ -1,20 +1,40 @@
-"""A :class:`ThreadQuery` as SQL on the list index."""
+"""A :class:`ThreadQuery` on the list index: pieces of ordered indexes, merged.
+
+The cost follows the page. Facts with few values (archived, displayable, source, provider) are a
+thread's shelf: a list along several shelves is a merge of one walk for each. A working directory, a
+remote and a model have indexes of their own, ordered within each shelf. Only the families of
+sub-agents, and the hits of a search term that has few, are taken as a whole and sorted.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from typing import Any, Final
+from collections.abc import Callable, Collection, Iterable, Sequence
+from itertools import product
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from threadstore.ids import parse_thread_id
 from threadstore.queries import SortKey, ThreadQuery, encode_cursor, thread_place
+from threadstore.stores.local import index_titles
+from threadstore.stores.local.index_rows import Shelf
 
-__all__ = ["DESCENDANTS", "cursor_after", "select"]
+__all__ = ["DESCENDANTS", "Rows", "cursor_after", "find"]
+
+Rows: TypeAlias = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
+"""Every row of a query."""
 
 _SORT_COLUMN: Final = {
     SortKey.CREATED: "created_ms",
     SortKey.UPDATED: "updated_ms",
     SortKey.RECENCY: "recency_ms",
 }
+_MERGED: Final = 48
+"""Walks of one statement."""
+_TRIED: Final = 12
+"""Walks that may be empty: beyond, it is cheaper to ask first which shelves there are."""
+_COUNTED: Final = 1000
+"""Threads that are counted to find the filter that leaves the fewest."""
+_SEARCHED: Final = 4000
+"""Threads of a list that are looked through for a term that many have, before all are sorted."""
 
 DESCENDANTS: Final = (
     "WITH RECURSIVE tree(id) AS (SELECT ? UNION"
@@ -29,84 +49,214 @@ def cursor_after(query: ThreadQuery, sort_ms: int, thread_id: str) -> str:
     return encode_cursor("threads", query.fingerprint(), sort_ms, thread_id)
 
 
-def select(query: ThreadQuery, cwds: Collection[str] | None) -> tuple[str, list[Any]]:
-    """SQL and values of a page: sort value, id and digest of up to ``limit + 1`` threads.
+def find(
+    query: ThreadQuery,
+    cwds: Collection[str] | None,
+    shelves: Collection[Shelf],
+    rows: Rows,
+) -> list[tuple[Any, ...]]:
+    """Sort value, id and digest of the first ``limit + 1`` threads.
 
-    *cwds* are the query's, with links resolved. Raises :class:`InvalidRequest` for a bad cursor.
+    *cwds* are the query's, with links resolved; *shelves* all that there are. Raises
+    :class:`InvalidRequest` for a bad cursor.
     """
-    column = _SORT_COLUMN[query.sort_key]
-    where = _Where()
-    _add_filters(where, query, cwds)
-    place = thread_place(query)
-    if place is not None:
-        # A row value is what lets SQLite start inside the index instead of filtering up to it.
-        comparison = "<" if query.descending else ">"
-        where.add(f"({column}, id) {comparison} (?, ?)", place)
-    direction = "DESC" if query.descending else "ASC"
-    sql = (
-        f"SELECT {column}, id, digest FROM threads{_few(query)}{where.sql()}"
-        f" ORDER BY {column} {direction}, id {direction} LIMIT ?"
+    order = _Order(query)
+    wanted = [shelf for shelf in shelves if shelf.matches(query)]
+    facets = _facets(query, cwds)
+    if not wanted or not all(facets.values()):
+        return []
+    every = _Where(query)
+    if len(wanted) < len(shelves):
+        every.one_of("shelf", [shelf.key for shelf in wanted])
+    every.facets(facets)
+    if query.parent_id is not None or query.ancestor_id is not None:
+        return rows(*_family(query, order, every))
+    term = query.search_term
+    hits = None if term is None else index_titles.hits(term)
+    if term is not None and hits is not None and index_titles.has_few(term, rows):
+        return rows(*order.sort(_among(hits[0]), hits[1], every))
+    column = _narrowest(facets, rows)
+    walks = _walks(query, wanted, shelves, column, facets.pop(column, ()), rows)
+    where = _Where(query)
+    where.facets(facets)
+    end = None if hits is None else order.place_after(walks, _SEARCHED, rows)
+    if end is None:
+        return order.merge(walks, where, rows)
+    # A term that many threads have is mostly among the first of the list; if not, all are sorted.
+    assert hits is not None
+    found = order.merge(walks, order.before(where, end), rows)
+    return (
+        found if len(found) == order.limit else rows(*order.sort(_among(hits[0]), hits[1], every))
     )
-    return sql, [*where.values, query.limit + 1]
 
 
-def _few(query: ThreadQuery) -> str:
-    # SQLite would rather walk along the whole order than sort the few descendants of a thread.
-    if query.parent_id is not None:
-        return " INDEXED BY threads_parent"
-    return " INDEXED BY sqlite_autoindex_threads_1" if query.ancestor_id is not None else ""
+def _among(hits: str) -> str:
+    return f"{hits} CROSS JOIN threads USING (key)"
+
+
+class Walk(NamedTuple):
+    """Threads in order: those that have these values in the leading columns of an index."""
+
+    along: str
+    values: dict[str, Any]
 
 
 class _Where:
-    """Conditions that all have to hold, and their values."""
+    """Conditions that all have to hold, and their values: the search term, and what is added."""
 
-    def __init__(self) -> None:
-        self._conditions: list[str] = []
+    def __init__(self, query: ThreadQuery | None = None) -> None:
+        self.conditions: list[str] = []
         self.values: list[Any] = []
+        if query is not None and query.search_term is not None:
+            self.add(*index_titles.condition(query.search_term))
 
     def add(self, condition: str, values: Iterable[Any] = ()) -> None:
-        self._conditions.append(condition)
+        self.conditions.append(condition)
         self.values.extend(values)
 
+    def one_of(self, column: str, values: Collection[Any]) -> None:
+        self.add(f"{column} IN ({', '.join('?' * len(values))})", values)
+
+    def facets(self, facets: dict[str, Collection[str]]) -> None:
+        for column, values in facets.items():
+            self.one_of(column, values)
+
+    def plus(self, condition: str, values: Iterable[Any]) -> _Where:
+        where = _Where()
+        where.add(condition, values)
+        where.conditions += self.conditions
+        where.values += self.values
+        return where
+
     def sql(self) -> str:
-        return f" WHERE {' AND '.join(self._conditions)}" if self._conditions else ""
+        return " AND ".join(self.conditions) or "TRUE"
 
 
-def _add_filters(where: _Where, query: ThreadQuery, cwds: Collection[str] | None) -> None:
-    if query.archived is not None:
-        where.add("archived = ?", [query.archived])
-    if cwds is not None:
-        where.add(*_one_of("cwd", cwds))
-    if query.model_providers is not None:
-        where.add(*_one_of("provider", query.model_providers))
-    if query.models is not None:
-        where.add(*_one_of("model", query.models))
-    if query.git_origins is not None:
-        where.add(*_one_of("git_origin", query.git_origins))
-    if query.sources is not None:
-        where.add(*_of_source(query.sources))
-    if query.exclude_sources:
-        condition, values = _of_source(query.exclude_sources)
-        where.add(f"NOT {condition}", values)
-    if query.only_displayable:
-        where.add("displayable = 1")
-    if query.parent_id is not None:
-        where.add("parent_id = ?", [parse_thread_id(query.parent_id)])
-    if query.ancestor_id is not None:
-        ancestor = parse_thread_id(query.ancestor_id)
+class _Order:
+    """The order of a query, from its cursor on."""
+
+    def __init__(self, query: ThreadQuery) -> None:
+        self.name = query.sort_key.value
+        self.descending = query.descending
+        self.limit = query.limit + 1
+        self._column = _SORT_COLUMN[query.sort_key]
+        self._place = thread_place(query)
+
+    def merge(self, walks: Sequence[Walk], where: _Where, rows: Rows) -> list[tuple[Any, ...]]:
+        """The first threads of all walks that pass."""
+        found: list[tuple[Any, ...]] = []
+        for start in range(0, len(walks), _MERGED):
+            found += rows(*self._statement(walks[start : start + _MERGED], where))
+        if len(walks) > _MERGED:
+            found.sort(key=lambda row: row[:2], reverse=self.descending)
+        return found[: self.limit]
+
+    def sort(self, source: str, values: Sequence[Any], where: _Where) -> tuple[str, list[Any]]:
+        """SQL and values of the first threads of a source that is not in order."""
+        where = self._after(where)
+        sql = f"SELECT {self._column}, id, digest FROM {source} WHERE {where.sql()} {self._by()}"
+        return sql, [*values, *where.values, self.limit]
+
+    def place_after(self, walks: Sequence[Walk], steps: int, rows: Rows) -> tuple[int, str] | None:
+        """Sort value and id of the thread that comes after so many; ``None``: there is none."""
+        sql, values = self._statement(walks, _Where(), columns=f"{self._column} AS moment, id")
+        place = rows(f"{sql} OFFSET ?", [*values[:-1], 1, steps])
+        return place[0] if place else None
+
+    def before(self, where: _Where, place: tuple[int, str]) -> _Where:
+        """Only threads that come before a place."""
+        return where.plus(f"({self._column}, id) {'>' if self.descending else '<'} (?, ?)", place)
+
+    def _statement(
+        self, walks: Sequence[Walk], where: _Where, columns: str = ""
+    ) -> tuple[str, list[Any]]:
+        columns = columns or f"{self._column} AS moment, id, digest"
+        rest = self._after(where)
+        parts, values = [], []
+        for walk in walks:
+            fixed = " AND ".join(f"{column} = ?" for column in walk.values)
+            parts.append(
+                f"SELECT {columns} FROM threads INDEXED BY {walk.along}"
+                f" WHERE {fixed} AND {rest.sql()}"
+            )
+            values += [*walk.values.values(), *rest.values]
+        return f"{' UNION ALL '.join(parts)} {self._by('moment')}", [*values, self.limit]
+
+    def _after(self, where: _Where) -> _Where:
+        if self._place is None:
+            return where
+        # A row value is what lets SQLite start inside the index instead of filtering up to it.
+        comparison = "<" if self.descending else ">"
+        return where.plus(f"({self._column}, id) {comparison} (?, ?)", self._place)
+
+    def _by(self, column: str = "") -> str:
+        direction = "DESC" if self.descending else "ASC"
+        return f"ORDER BY {column or self._column} {direction}, id {direction} LIMIT ?"
+
+
+def _facets(query: ThreadQuery, cwds: Collection[str] | None) -> dict[str, Collection[str]]:
+    """The filters by facts with many values, by column."""
+    asked = {"cwd": cwds, "git_origin": query.git_origins, "model": query.models}
+    return {column: set(values) for column, values in asked.items() if values is not None}
+
+
+def _narrowest(facets: dict[str, Collection[str]], rows: Rows) -> str:
+    """The filter whose index to walk along: it leaves the fewest threads, as far as is counted."""
+    if len(facets) < 2:
+        return next(iter(facets), "")
+
+    def count(column: str) -> int:
+        where = _Where()
+        where.one_of(column, facets[column])
+        sql = (
+            f"SELECT count(*) FROM (SELECT 1 FROM threads INDEXED BY threads_{column}_created"
+            f" WHERE {where.sql()} LIMIT {_COUNTED})"
+        )
+        return int(rows(sql, where.values)[0][0])
+
+    return min(facets, key=count)
+
+
+def _walks(
+    query: ThreadQuery,
+    wanted: Sequence[Shelf],
+    shelves: Collection[Shelf],
+    column: str,
+    values: Collection[str],
+    rows: Rows,
+) -> list[Walk]:
+    order = query.sort_key.value
+    if column:
+        index = f"threads_{column}_{order}"
+        keys = {shelf.key for shelf in wanted}
+        pairs: Iterable[tuple[str, int]] = product(values, keys)
+        if len(values) * len(keys) > _TRIED:
+            pairs = ((value, key) for value in values for key in _used(column, value, rows) & keys)
+        return [Walk(index, {column: value, "shelf": key}) for value, key in pairs]
+    states = {shelf.archived for shelf in wanted}
+    if len(wanted) == sum(shelf.archived in states for shelf in shelves):
+        return [Walk(f"threads_archived_{order}", {"archived": state}) for state in states]
+    return [Walk(f"threads_shelf_{order}", {"shelf": shelf.key}) for shelf in wanted]
+
+
+def _used(column: str, value: str, rows: Rows) -> set[int]:
+    """The shelves on which threads with this value stand: a step inside the index for each."""
+    index = f"threads INDEXED BY threads_{column}_created"
+    sql = (
+        f"WITH RECURSIVE used(shelf) AS (SELECT min(shelf) FROM {index} WHERE {column} = ?1"
+        f" UNION ALL SELECT (SELECT min(shelf) FROM {index}"
+        f" WHERE {column} = ?1 AND shelf > used.shelf) FROM used WHERE used.shelf IS NOT NULL)"
+        " SELECT shelf FROM used WHERE shelf IS NOT NULL"
+    )
+    return {row[0] for row in rows(sql, [value])}
+
+
+def _family(query: ThreadQuery, order: _Order, where: _Where) -> tuple[str, list[Any]]:
+    parent, ancestor = query.parent_id, query.ancestor_id
+    if parent is not None:
+        where.add("parent_id = ?", [parse_thread_id(parent)])
+    if ancestor is not None:
+        ancestor = parse_thread_id(ancestor)
         where.add(f"id IN ({DESCENDANTS})", [ancestor, ancestor])
-    if query.search_term is not None:
-        where.add("search <> '' AND instr(search, ?) > 0", [query.search_term.casefold()])
-
-
-def _one_of(column: str, values: Iterable[str]) -> tuple[str, list[str]]:
-    chosen = list(values)
-    return f"{column} IN ({', '.join('?' * len(chosen))})", chosen
-
-
-def _of_source(words: Collection[str]) -> tuple[str, list[str]]:
-    names = [word.removeprefix("custom:") for word in words if word.startswith("custom:")]
-    in_kinds, kinds = _one_of("kind", (word for word in words if not word.startswith("custom:")))
-    in_names, customs = _one_of("custom", names)
-    subagents = " OR kind GLOB 'subagent_*'" if "subagent" in words else ""
-    return f"({in_kinds} OR (custom IS NOT NULL AND {in_names}){subagents})", [*kinds, *customs]
+    index = "sqlite_autoindex_threads_1" if parent is None else "threads_parent"
+    return order.sort(f"threads INDEXED BY {index}", [], where)

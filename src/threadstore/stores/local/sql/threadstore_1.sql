@@ -36,37 +36,68 @@ CREATE TABLE missing (
     derived  BLOB
 ) WITHOUT ROWID;
 
--- One row per thread: what lists sort and filter by, then the whole thread as JSON. The long
--- columns come last, so that a scan that filters does not read them.
-CREATE TABLE threads (
-    id          TEXT PRIMARY KEY,
-    created_ms  INTEGER NOT NULL,
-    updated_ms  INTEGER NOT NULL,
-    recency_ms  INTEGER NOT NULL,
+-- What threads have in common: see index_rows.Shelf. Rows only come; an empty shelf does no harm.
+CREATE TABLE shelves (
+    key         INTEGER PRIMARY KEY,
     archived    INTEGER NOT NULL,
     displayable INTEGER NOT NULL,
     kind        TEXT NOT NULL,
     custom      TEXT,
-    provider    TEXT NOT NULL,
-    model       TEXT,
-    git_origin  TEXT,
-    parent_id   TEXT,
+    provider    TEXT NOT NULL
+);
+
+-- One row per thread: what lists sort and filter by, then the whole thread as JSON. The long
+-- columns come last, so that a scan that filters does not read them.
+CREATE TABLE threads (
+    key         INTEGER PRIMARY KEY,
+    id          TEXT NOT NULL UNIQUE,
+    created_ms  INTEGER NOT NULL,
+    updated_ms  INTEGER NOT NULL,
+    recency_ms  INTEGER NOT NULL,
+    archived    INTEGER NOT NULL,
+    shelf       INTEGER NOT NULL,
     cwd         TEXT NOT NULL,  -- links resolved
+    git_origin  TEXT,
+    model       TEXT,
+    parent_id   TEXT,
     name        TEXT,
     digest      INTEGER NOT NULL,  -- of the record
     search      TEXT NOT NULL,  -- name, title and preview, case folded
     record      BLOB NOT NULL
 );
 
-CREATE INDEX threads_active_created ON threads (archived, created_ms, id);
-CREATE INDEX threads_active_updated ON threads (archived, updated_ms, id);
-CREATE INDEX threads_active_recency ON threads (archived, recency_ms, id);
-CREATE INDEX threads_created ON threads (created_ms, id);
-CREATE INDEX threads_updated ON threads (updated_ms, id);
-CREATE INDEX threads_recency ON threads (recency_ms, id);
-CREATE INDEX threads_cwd_recency ON threads (archived, cwd, recency_ms, id);
+-- Each order, as a whole and behind each filter: a page is a piece of one of them, or a merge of
+-- pieces (see index_query.py).
+CREATE INDEX threads_archived_created ON threads (archived, created_ms, id);
+CREATE INDEX threads_archived_updated ON threads (archived, updated_ms, id);
+CREATE INDEX threads_archived_recency ON threads (archived, recency_ms, id);
+CREATE INDEX threads_shelf_created ON threads (shelf, created_ms, id);
+CREATE INDEX threads_shelf_updated ON threads (shelf, updated_ms, id);
+CREATE INDEX threads_shelf_recency ON threads (shelf, recency_ms, id);
+CREATE INDEX threads_cwd_created ON threads (cwd, shelf, created_ms, id);
+CREATE INDEX threads_cwd_updated ON threads (cwd, shelf, updated_ms, id);
+CREATE INDEX threads_cwd_recency ON threads (cwd, shelf, recency_ms, id);
+CREATE INDEX threads_git_origin_created ON threads (git_origin, shelf, created_ms, id)
+    WHERE git_origin IS NOT NULL;
+CREATE INDEX threads_git_origin_updated ON threads (git_origin, shelf, updated_ms, id)
+    WHERE git_origin IS NOT NULL;
+CREATE INDEX threads_git_origin_recency ON threads (git_origin, shelf, recency_ms, id)
+    WHERE git_origin IS NOT NULL;
+CREATE INDEX threads_model_created ON threads (model, shelf, created_ms, id)
+    WHERE model IS NOT NULL;
+CREATE INDEX threads_model_updated ON threads (model, shelf, updated_ms, id)
+    WHERE model IS NOT NULL;
+CREATE INDEX threads_model_recency ON threads (model, shelf, recency_ms, id)
+    WHERE model IS NOT NULL;
 CREATE INDEX threads_parent ON threads (parent_id) WHERE parent_id IS NOT NULL;
 CREATE INDEX threads_name ON threads (name) WHERE name IS NOT NULL;
+
+-- Threads by three characters of what search terms are looked for in; the text itself decides. A
+-- thread whose text is new waits in unread_titles.
+CREATE VIRTUAL TABLE titles USING fts5 (
+    search, content = '', contentless_delete = 1, detail = none, tokenize = 'trigram case_sensitive 1'
+);
+CREATE TABLE unread_titles (key INTEGER PRIMARY KEY);
 
 -- What one pass over a thread's files found, for the next pass.
 CREATE TABLE derived (

@@ -1,0 +1,113 @@
+"""A thread as a row of the list index, and what rows have in common."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from typing import Any, Final
+
+import msgspec
+
+from threadstore.clock import to_ms
+from threadstore.metadata import StoredThread, source_kind
+from threadstore.queries import (
+    ThreadQuery,
+    git_origin,
+    resolve_cwd,
+    searchable_text,
+    source_matches,
+)
+
+__all__ = ["COLUMNS", "Shelf", "decode", "row_of", "shelf_of"]
+
+COLUMNS: Final = (
+    *("id", "created_ms", "updated_ms", "recency_ms", "archived", "shelf", "cwd", "git_origin"),
+    *("model", "parent_id", "name", "digest", "search", "record"),
+)
+"""In the order of :func:`row_of`."""
+
+
+class Shelf(msgspec.Struct, frozen=True):
+    """What many threads have in common. Each stands on one shelf, and there are few of them: a list
+    that is filtered by these facts merges the ordered walks along the shelves that it wants."""
+
+    archived: bool
+    displayable: bool
+    kind: str
+    custom: str | None
+    provider: str
+
+    @property
+    def key(self) -> int:
+        """The same for the same facts, in every index."""
+        return _key(self)
+
+    def matches(self, query: ThreadQuery) -> bool:
+        """Whether the query wants its threads, as far as these facts say."""
+        return (
+            (query.archived is None or self.archived is query.archived)
+            and (self.displayable or not query.only_displayable)
+            and (query.model_providers is None or self.provider in query.model_providers)
+            and (query.sources is None or source_matches(self.kind, self.custom, query.sources))
+            and not source_matches(self.kind, self.custom, query.exclude_sources)
+        )
+
+
+@functools.lru_cache(maxsize=1024)
+def _key(shelf: Shelf) -> int:
+    return _digest(json.dumps(msgspec.structs.astuple(shelf)).encode())
+
+
+def _digest(data: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), signed=True)
+
+
+def shelf_of(thread: StoredThread) -> Shelf:
+    """Where the thread stands."""
+    custom = thread.source.get("custom") if isinstance(thread.source, dict) else None
+    return Shelf(
+        thread.archived,
+        bool(thread.name or thread.preview),
+        source_kind(thread.source),
+        None if custom is None else str(custom),
+        thread.model_provider,
+    )
+
+
+def row_of(thread: StoredThread, shelf: Shelf) -> tuple[Any, ...]:
+    """The values of ``COLUMNS``."""
+    record = _record(thread)
+    return (
+        thread.id,
+        to_ms(thread.created_at),
+        to_ms(thread.updated_at),
+        to_ms(thread.recency_at),
+        thread.archived,
+        shelf.key,
+        resolve_cwd(thread.cwd),
+        git_origin(thread),
+        thread.model,
+        thread.parent_thread_id,
+        thread.name,
+        _digest(record),
+        searchable_text(thread),
+        record,
+    )
+
+
+class _Record(StoredThread, frozen=True, kw_only=True, gc=False, omit_defaults=True):
+    """A thread as it is stored: the defaults left out."""
+
+
+_encode: Final = msgspec.json.Encoder().encode
+decode: Final = msgspec.json.Decoder(StoredThread).decode
+"""The thread in a record."""
+
+
+def _record(thread: StoredThread) -> bytes:
+    try:
+        return _encode(_Record(**msgspec.structs.asdict(thread)))
+    except UnicodeEncodeError:  # half a character, which JSON cannot hold
+        text = json.dumps(msgspec.to_builtins(thread), ensure_ascii=False)
+        return text.encode(errors="replace")

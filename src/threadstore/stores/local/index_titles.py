@@ -1,0 +1,80 @@
+"""Search terms of lists: which threads may have them in name, title or preview.
+
+The FTS5 table ``titles`` knows which three characters occur in a text; whether the whole term does,
+the text itself says. Making that table costs more than everything else about a thread, so it is
+never in the way of a writer: a thread with a new text waits in ``unread_titles``, and is looked
+through with the hits meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+__all__ = ["FEW", "FORGET", "UNREAD", "condition", "has_few", "hits", "read"]
+
+_GRAM: Final = 3
+_GRAMS: Final = 24
+"""Of a long term that many are asked for, spread over it."""
+FEW: Final = 2000
+"""Hits that are taken as a whole and sorted."""
+
+UNREAD: Final = "INSERT OR IGNORE INTO unread_titles SELECT key FROM threads WHERE id = ?"
+"""The thread has a new text."""
+FORGET: Final = (
+    "DELETE FROM titles WHERE rowid = (SELECT key FROM threads WHERE id = ?)",
+    "DELETE FROM unread_titles WHERE key = (SELECT key FROM threads WHERE id = ?)",
+)
+"""The thread is about to go."""
+_READ: Final = (
+    "INSERT OR REPLACE INTO titles (rowid, search) SELECT key, search FROM threads"
+    " WHERE key IN (SELECT key FROM unread_titles ORDER BY key LIMIT ?)"
+)
+_HAVE_READ: Final = (
+    "DELETE FROM unread_titles WHERE key IN (SELECT key FROM unread_titles ORDER BY key LIMIT ?)"
+)
+
+
+def condition(term: str) -> tuple[str, list[str]]:
+    """What a row of ``threads`` must be to be found."""
+    return "search <> '' AND instr(search, ?) > 0", [term.casefold()]
+
+
+def hits(term: str) -> tuple[str, list[str]] | None:
+    """SQL for the keys of all threads that may have the term, and its values; ``None``: the term
+    is too short to tell."""
+    match = _match(term.casefold())
+    if match is None:
+        return None
+    read = "SELECT rowid AS key FROM titles WHERE titles MATCH ?"
+    return f"({read} UNION SELECT key FROM unread_titles) AS hits", [match]
+
+
+def has_few(term: str, rows: Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]) -> bool:
+    """Whether few threads may have the term."""
+    match = _match(term.casefold())
+    if match is None:
+        return False
+    sql = "SELECT count(*) FROM (SELECT 1 FROM titles WHERE titles MATCH ? LIMIT ?)"
+    return bool(rows(sql, [match, FEW])[0][0] < FEW)
+
+
+def read(run: Callable[[str, Sequence[Any]], int], limit: int) -> bool:
+    """Read the texts of up to so many threads that wait, within a transaction; whether there may
+    be more."""
+    run(_READ, [limit])
+    return run(_HAVE_READ, [limit]) == limit
+
+
+def _match(term: str) -> str | None:
+    grams = {term[start : start + _GRAM] for start in range(len(term) - _GRAM + 1)}
+    usable = sorted(gram for gram in grams if "\0" not in gram and not _halves(gram))
+    step = -(-len(usable) // _GRAMS) or 1
+    return (
+        " AND ".join(f'"{gram.replace(chr(34), chr(34) * 2)}"' for gram in usable[::step]) or None
+    )
+
+
+def _halves(text: str) -> bool:
+    """Whether there is half a character in it, which SQLite cannot hold."""
+    return any("\ud800" <= char <= "\udfff" for char in text)

@@ -1,0 +1,134 @@
+"""How pages are found: along ordered indexes, so that their cost does not grow with the index."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+from tests.stores.local.index_helpers import fill, thread
+from tests.stores.local.state_helpers import NOW
+
+from threadstore.metadata import GitInfo
+from threadstore.queries import SortKey, ThreadQuery
+from threadstore.stores.local import index_query, index_titles
+from threadstore.stores.local.index_db import IndexDb
+
+PARENT = "01a201e5-a996-7a61-8db2-000000000000"
+SUBAGENT = {"subagent": {"thread_spawn": {"parent_thread_id": PARENT, "depth": 1}}}
+INTERACTIVE = ("cli", "vscode", "custom:atlas", "custom:chatgpt")
+ORIGIN = "https://example.org/a.git"
+FILTERS: dict[str, dict[str, Any]] = {
+    "none": {},
+    "displayable": {"only_displayable": True},
+    "interactive": {"sources": INTERACTIVE, "only_displayable": True},
+    "no sub-agents": {"exclude_sources": ("subagent",), "only_displayable": True},
+    "sub-agents": {"sources": ("subagent",)},
+    "a provider": {"model_providers": ("openai",)},
+    "two providers": {"model_providers": ("openai", "ollama")},
+    "a folder": {"cwds": ("/w",)},
+    "many folders": {"cwds": tuple(f"/{number}" for number in range(100))},
+    "a folder, interactive": {"cwds": ("/w",), "sources": INTERACTIVE, "only_displayable": True},
+    "a remote": {"git_origins": (ORIGIN,)},
+    "a model": {"models": ("gpt-5",)},
+    "two models of a folder": {"models": ("gpt-5", "gpt-6"), "cwds": ("/w",)},
+    "everything": {
+        "sources": ("cli", "exec"),
+        "model_providers": ("openai",),
+        "cwds": ("/w",),
+        "git_origins": (ORIGIN,),
+        "models": ("gpt-5",),
+        "only_displayable": True,
+    },
+    "a short term": {"search_term": "it"},
+    "a term": {"search_term": "fix it"},
+    "a term in a folder": {"search_term": "fix it", "cwds": ("/w",), "sources": INTERACTIVE},
+    "children": {"parent_id": PARENT},
+    "descendants": {"ancestor_id": PARENT},
+}
+"""Filters, and all of them together."""
+SORTED = {"children", "descendants"}
+"""Taken as a whole and sorted: there are few."""
+
+
+@pytest.fixture
+def filled(index: IndexDb) -> IndexDb:
+    """An index with threads on several shelves."""
+    combinations = itertools.product(
+        ["cli", "exec", "vscode", {"custom": "atlas"}, SUBAGENT],
+        [None, NOW],
+        ["Fix it", ""],
+        ["openai", "ollama", "x"],
+    )
+    threads = [
+        thread(
+            source=source,
+            archived_at=archived_at,
+            preview=preview,
+            model_provider=provider,
+            model="gpt-5",
+            cwd="/w",
+            git=GitInfo(origin_url=ORIGIN),
+        )
+        for source, archived_at, preview, provider in combinations
+    ]
+    fill(index, threads)
+    return index
+
+
+def plans(index: IndexDb, query: ThreadQuery) -> Iterator[tuple[str, list[str]]]:
+    """Every statement that the page takes, and how SQLite runs it."""
+    statements: list[tuple[str, Sequence[Any]]] = []
+
+    def rows(sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        statements.append((sql, values))
+        return index.rows(sql, values)
+
+    index_query.find(query, query.cwds, index.shelves(), rows)
+    for sql, values in statements:
+        plan = index.rows(f"EXPLAIN QUERY PLAN {sql}", values)
+        yield sql, [row[3] for row in plan]
+
+
+@pytest.mark.parametrize("archived", [None, False, True])
+@pytest.mark.parametrize("descending", [True, False], ids=["down", "up"])
+@pytest.mark.parametrize("sort_key", list(SortKey))
+@pytest.mark.parametrize("name", FILTERS)
+@pytest.mark.parametrize("few", [0, 2000], ids=["many hits", "few hits"])
+def test_a_page_is_pieces_of_ordered_indexes(
+    filled: IndexDb,
+    name: str,
+    sort_key: SortKey,
+    descending: bool,
+    archived: bool | None,
+    few: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    filters = FILTERS[name]
+    if "search_term" not in filters and not few:
+        return
+    monkeypatch.setattr(index_titles, "FEW", few)
+    query = ThreadQuery(
+        limit=2, sort_key=sort_key, descending=descending, archived=archived, **filters
+    )
+    cursor = index_query.cursor_after(query, NOW.year * 10**9, PARENT)
+    for each in (query, ThreadQuery(**{**_fields(query), "cursor": cursor})):
+        for sql, plan in plans(filled, each):
+            few_hits = few and len(filters.get("search_term", "")) > 2
+            check(sql, plan, may_sort=name in SORTED or bool(few_hits))
+
+
+def _fields(query: ThreadQuery) -> dict[str, Any]:
+    return {field: getattr(query, field) for field in query.__struct_fields__}
+
+
+def check(sql: str, plan: list[str], *, may_sort: bool) -> None:
+    """No walk through everything, no sort of what may be much."""
+    for step in plan:
+        if step.startswith("SCAN"):
+            # Hits of the index of titles, what is made of the lines before, and constants.
+            allowed = ("SCAN titles", "SCAN (", "SCAN tree", "SCAN used", "SCAN CONSTANT", "SCAN h")
+            assert step.startswith((*allowed, "SCAN unread_titles")), (step, sql)
+        if not may_sort:
+            assert "TEMP B-TREE" not in step, (step, sql)
