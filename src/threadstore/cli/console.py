@@ -11,7 +11,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Final
 
 from threadstore.cli.table import Column, plain_lines
-from threadstore.cli.text import clean
+from threadstore.cli.text import clean, cut, width
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -55,6 +55,18 @@ class Console:
     def record(self, *fields: str) -> None:
         """Print one line for programs: the fields, separated by tabs."""
         self.line("\t".join(" ".join(field.splitlines()).replace("\t", " ") for field in fields))
+
+    def marked(self, head: str, text: str, marks: Sequence[tuple[int, int]]) -> None:
+        """Print one line on a terminal: *head*, then *text* cut to the screen, with its parts
+        *marks* in bold where colours are welcome."""
+        text = cut(clean(text), max(self.screen - width(head), 20))
+        if "NO_COLOR" in os.environ:
+            marks = ()
+        line, place = clean(head), 0
+        for start, end in marks:
+            line += f"{text[place:start]}\x1b[1m{text[start:end]}\x1b[0m"
+            place = max(place, end)
+        self._write(line + text[place:], "\n")
 
     def remark(self, text: str, *, dim: bool = False) -> None:
         """Say something about the result, on stderr; *dim* where a terminal can."""
@@ -133,7 +145,9 @@ class Console:
                 bar.stop()
 
     def _print(self, text: str, end: str) -> None:
-        text = clean(text)
+        self._write(clean(text), end)
+
+    def _write(self, text: str, end: str) -> None:
         try:
             print(text, end=end)
         except UnicodeEncodeError:  # a terminal or pipe that is not UTF-8

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 TYPE_CHECKING = False  # spares every start the import of typing
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
     from typing import Any, NoReturn, Protocol
 
     from threadstore.cli.context import Context
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
         def configure(self, parser: argparse.ArgumentParser) -> None:
             """Add the command's description, arguments and examples."""
 
-        async def run(self, context: Context, args: argparse.Namespace) -> int:
+        def run(self, context: Context, args: argparse.Namespace) -> Coroutine[Any, Any, int]:
             """Do it and return the exit code; errors are ``ThreadStoreError``."""
 
 
@@ -30,6 +31,7 @@ __all__ = ["COMMANDS", "UsageError", "build_parser", "load_command"]
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "list": ("list_threads", "list threads"),
+    "search": ("search", "find what was said in threads"),
     "show": ("show", "show everything known about a thread"),
     "turns": ("turns", "show the conversation, turn by turn"),
     "tail": ("tail", "show the end of a conversation, and what is added to it"),
@@ -54,7 +56,8 @@ _EPILOG = """\
 an ID is a thread id, the first characters of one (at least 4), or the exact name of a thread
 
 examples:
-  threadstore list --search parser        threads about a parser
+  threadstore list --cwd .                threads of this folder
+  threadstore search parser error         threads in which that was said
   threadstore turns 01a201e8              the conversation of one of them
   threadstore export 01a201e8 --format md --output parser.md
   threadstore run --thread 01a201e8 "And now the tests"

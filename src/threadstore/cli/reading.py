@@ -36,9 +36,11 @@ async def check_readable(store: ThreadStore, thread_id: str) -> None:
     await store.load_history(thread_id)
 
 
-async def report_damage(console: Console, store: ThreadStore, thread_id: str) -> None:
-    """Say how many lines a conversation goes without; nothing if it has all of them."""
-    entries = store.iter_history(thread_id)
+async def report_damage(
+    console: Console, store: ThreadStore, thread_id: str, *, after: int = 0
+) -> None:
+    """Say how many lines a conversation goes without *after* a position; nothing if it has all."""
+    entries = store.iter_history(thread_id, after=after, reverse=True)
     damaged = [entry.position async for entry in entries if isinstance(entry, DamagedLine)]
     if damaged:
         lines = plural(len(damaged), "damaged line")

@@ -50,7 +50,9 @@ async def run(context: Context, args: argparse.Namespace) -> int:
             )
             if not page.items:
                 await check_readable(store, thread.id)
-        await report_damage(console, store, thread.id)
+        latest = page.next_cursor is not None and not args.asc
+        shown_from = min((turn.first_position for turn in page.items), default=1)
+        await report_damage(console, store, thread.id, after=shown_from - 1 if latest else 0)
     if args.json:
         from threadstore.protocol.codex_thread import protocol_turn
 
