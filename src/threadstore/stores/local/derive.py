@@ -8,6 +8,7 @@ still a thread.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -27,7 +28,7 @@ from threadstore.stores.local.lineage import FindRollout, resolve_lineage
 from threadstore.stores.local.lines import Log
 from threadstore.stores.local.paths import RolloutFile
 
-__all__ = ["EMPTY", "RECORD_KEY", "Damage", "Derived", "derive"]
+__all__ = ["EMPTY", "RECORD_KEY", "Damage", "Derived", "LogEnd", "derive"]
 
 EMPTY: Final = "the file is empty"
 """``problem`` of a file that could be read and has no line."""
@@ -79,6 +80,28 @@ class Derived(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
             file.archived,
         )
 
+    def log_end(self) -> LogEnd | None:
+        """Where the log ends; ``None`` if that has to be counted."""
+        progress = _unpack(self.progress)
+        if progress is None or progress.end > self.size:
+            return None
+        return LogEnd(
+            size=self.size,
+            mtime_ns=self.mtime_ns,
+            inode=self.inode,
+            position=progress.lines + (progress.end < self.size),
+        )
+
+
+class LogEnd(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a log ends, while the file is still in this state."""
+
+    size: int
+    mtime_ns: int
+    inode: int
+    position: int
+    """Of the last line, whatever that is."""
+
 
 class _Progress(msgspec.Struct, array_like=True, kw_only=True):
     """Where a pass stood after the last line that had its newline."""
@@ -98,6 +121,12 @@ _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(_Progress).decode
 
 
+def _unpack(progress: bytes) -> _Progress | None:
+    with contextlib.suppress(msgspec.MsgspecError):
+        return _decode(progress)
+    return None
+
+
 def derive(file: RolloutFile, find_rollout: FindRollout, before: Derived | None = None) -> Derived:
     """Read *file* (and what it inherits, found by *find_rollout*) once.
 
@@ -105,10 +134,9 @@ def derive(file: RolloutFile, find_rollout: FindRollout, before: Derived | None 
     what is new is read. Raises FileNotFoundError if the file is gone. A file that cannot be read is
     still a thread if its name says which; ``problem`` says why the rest is missing.
     """
-    if before is not None and before.progress:
-        derived = _go_on(file, before)
-        if derived is not None:
-            return derived
+    derived = None if before is None else _go_on(file, before)
+    if derived is not None:
+        return derived
     fold = Fold(file)
     progress = b""
     try:
@@ -131,14 +159,16 @@ def _go_on(file: RolloutFile, before: Derived) -> Derived | None:
         return None
     if os.path.basename(file.path) != os.path.basename(before.path) or before.thread is None:
         return None
+    progress = _unpack(before.progress)
+    if progress is None:
+        return None
     try:
-        progress = _decode(before.progress)
         with reader.reading(file.path), Log.open(file.path) as log:
             if log.compressed or not _has_only_grown(log, file.inode, progress):
                 return None
             fold = _restore(file, before, before.thread, progress)
             return _finish(fold, _fold_plain(fold, log, progress.end, progress.lines))
-    except (StoreUnavailable, msgspec.MsgspecError):
+    except StoreUnavailable:
         return None
 
 

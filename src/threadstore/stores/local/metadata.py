@@ -227,7 +227,8 @@ class MetadataWriter:
         else:
             with WriterLock.acquire(self._home, thread.id) as lock:
                 check_unused(thread.id, thread.rollout_path or "")
-                with contextlib.closing(self._writers.open_log(thread, 0, lock)) as log:
+                end = self._sync.log_end(thread.id)
+                with contextlib.closing(self._writers.open_log(thread, 0, lock, end)) as log:
                     yield log
 
     def _write_row(

@@ -13,6 +13,7 @@ import msgspec
 
 from threadstore.errors import Conflict, InvalidRequest, StoreUnavailable, ThreadStoreError
 from threadstore.stores.local.compression import materialise
+from threadstore.stores.local.derive import LogEnd
 from threadstore.stores.local.lines import count_newlines, ends_with_newline, split_backwards
 from threadstore.stores.local.locks import WriterLock
 from threadstore.stores.local.paths import (
@@ -79,17 +80,24 @@ class Recorder:
 
     @classmethod
     def open_existing(
-        cls, path: str, *, lock: WriterLock | None, inherited: int = 0, paginated: bool = False
+        cls,
+        path: str,
+        *,
+        lock: WriterLock | None,
+        inherited: int = 0,
+        paginated: bool = False,
+        end: LogEnd | None = None,
     ) -> Self:
         """The recorder of a thread with history; a compressed rollout is made plain first.
 
+        The lines are not counted if the file is as *end* knows it.
         Raises FileNotFoundError if there is no file, InvalidRequest if a compressed one is damaged
         or the last record of a paginated one has no ordinal.
         """
         recorder = cls(path, lock, inherited)
         recorder._ordinal = 0 if paginated else None
         try:
-            recorder._open()
+            recorder._open(end)
         except (FileNotFoundError, StoreUnavailable):
             raise
         except OSError as error:
@@ -231,12 +239,12 @@ class Recorder:
                 with contextlib.suppress(OSError):
                     os.close(descriptor)
 
-    def _open(self) -> None:
+    def _open(self, end: LogEnd | None = None) -> None:
         materialise(self.path)
         self._descriptor = os.open(self.path, _FLAGS)
         self._unsynced_folders = [os.path.dirname(self.path)]
         try:
-            self._recount()
+            self._recount(end)
         except BaseException:
             self.close()
             raise
@@ -246,13 +254,18 @@ class Recorder:
         self._writes += 1
         self._open()
 
-    def _recount(self) -> None:
+    def _recount(self, end: LogEnd | None = None) -> None:
         """Find out where the log stands, from the file itself."""
-        descriptor, size = self._descriptor, os.fstat(self._descriptor).st_size
+        descriptor, info = self._descriptor, os.fstat(self._descriptor)
+        size = info.st_size
         torn = not ends_with_newline(descriptor, size)
         if self._ordinal is not None:
             self._ordinal = _last_ordinal(descriptor, size, self.path) + 1
-        self.position = self._inherited + count_newlines(descriptor, size) + torn
+        now = (size, info.st_mtime_ns, info.st_ino)
+        if end is not None and now == (end.size, end.mtime_ns, end.inode):
+            self.position = end.position
+        else:
+            self.position = self._inherited + count_newlines(descriptor, size) + torn
         self._torn = torn
         self._size = size
         self._size_before = 0

@@ -43,6 +43,7 @@ from threadstore.store import (
     check_position,
 )
 from threadstore.stores.local.archiving import Archiver
+from threadstore.stores.local.derive import LogEnd
 from threadstore.stores.local.families import Families
 from threadstore.stores.local.forks import base_of_new, history_base, lineage_of
 from threadstore.stores.local.home_config import check_home, read_home_config
@@ -188,7 +189,7 @@ class LocalThreadStore(ThreadStore):
                 raise
             return writer.thread
 
-    def _read_for_resume(self, thread_id: str) -> tuple[StoredThread, int]:
+    def _read_for_resume(self, thread_id: str) -> tuple[StoredThread, int, LogEnd | None]:
         thread = self._sync.refresh_thread(thread_id)
         if thread is None or thread.rollout_path is None:
             raise ThreadNotFound(thread_id)
@@ -196,7 +197,7 @@ class LocalThreadStore(ThreadStore):
             raise InvalidRequest.archived(thread_id)
         check_unused(thread_id, thread.rollout_path)
         lineage = lineage_of(thread_id, thread.rollout_path, self._find_rollout)
-        return thread, lineage.inherited
+        return thread, lineage.inherited, self._sync.log_end(thread_id)
 
     async def append_items(
         self,

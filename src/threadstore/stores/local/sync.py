@@ -22,7 +22,7 @@ from threadstore.clock import Clock
 from threadstore.errors import StoreUnavailable
 from threadstore.metadata import StoredThread, ThreadMetadataPatch
 from threadstore.queries import ThreadQuery
-from threadstore.stores.local.derive import EMPTY, Derived, derive
+from threadstore.stores.local.derive import EMPTY, Derived, LogEnd, derive
 from threadstore.stores.local.entry import Entry
 from threadstore.stores.local.index_db import IndexDb, IndexedFile
 from threadstore.stores.local.merge import adopt, merge, rebase, settle
@@ -163,6 +163,11 @@ class IndexSync:
         if thread is None:
             self._index.remove([thread_id])
         return thread
+
+    def log_end(self, thread_id: str) -> LogEnd | None:
+        """Where the thread's log ended when it was last read; ``None`` if nobody knows."""
+        entry = self._entry(thread_id)
+        return None if entry is None else entry.derived.log_end()
 
     def settle(self, thread: StoredThread) -> None:
         """A writer of ours has let *thread* go in this state: what its file says now is no news."""

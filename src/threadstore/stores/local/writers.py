@@ -14,6 +14,7 @@ from threadstore.history.items import RolloutItem, encode_lines, ordinal_after
 from threadstore.metadata import NewThread, StoredThread, ThreadMetadataPatch
 from threadstore.store import AppendReceipt
 from threadstore.stores.live_writers import LiveWriters
+from threadstore.stores.local.derive import LogEnd
 from threadstore.stores.local.lineage import Base
 from threadstore.stores.local.locks import WriterLock, open_by_other_process, writer_holder
 from threadstore.stores.local.paths import Home
@@ -212,19 +213,24 @@ class Writers(LiveWriters[LiveWriter]):
         )
         return self._add(thread, recorder, lock, base)
 
-    def resume(self, thread_id: str, read: Callable[[str], tuple[StoredThread, int]]) -> LiveWriter:
-        """A writer for a thread with history. *read* gives the thread and the number of lines it
-        inherits; it is called under the lock, so that what was written before is seen."""
+    def resume(
+        self, thread_id: str, read: Callable[[str], tuple[StoredThread, int, LogEnd | None]]
+    ) -> LiveWriter:
+        """A writer for a thread with history. *read* gives the thread, the number of lines it
+        inherits, and where its log ends; it is called under the lock, so that what was written
+        before is seen."""
         lock = WriterLock.acquire(self._home, thread_id)
         try:
-            thread, inherited = read(thread_id)
-            recorder = self.open_log(thread, inherited, lock)
+            thread, inherited, end = read(thread_id)
+            recorder = self.open_log(thread, inherited, lock, end)
         except BaseException:
             lock.release()
             raise
         return self._add(thread, recorder, lock)
 
-    def open_log(self, thread: StoredThread, inherited: int, lock: WriterLock) -> Recorder:
+    def open_log(
+        self, thread: StoredThread, inherited: int, lock: WriterLock, end: LogEnd | None
+    ) -> Recorder:
         """The log of a cold thread, under its writer lock."""
         assert thread.rollout_path is not None
         try:
@@ -233,6 +239,7 @@ class Writers(LiveWriters[LiveWriter]):
                 lock=lock,
                 inherited=inherited,
                 paginated=thread.history_mode == "paginated",
+                end=end,
             )
         except FileNotFoundError as error:
             raise ThreadNotFound(thread.id) from error
