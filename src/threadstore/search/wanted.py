@@ -11,10 +11,11 @@ import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from threadstore.errors import InvalidRequest
-from threadstore.search.tokens import Folded, Token, composed, fold, tokens
+from threadstore.search.patterns import literal_pattern, phrase_pattern
+from threadstore.search.tokens import Folded, composed, fold, tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
 __all__ = ["MAX_QUERY", "MAX_WORDS", "Phrase", "Span", "Wanted"]
 
@@ -40,19 +41,10 @@ class Phrase(NamedTuple):
     prefix: bool = False
     """Whether the last one is only the beginning of a token."""
 
-    def spans(self, found: Sequence[Token]) -> Iterator[Span]:
-        """Where the phrase stands among the tokens of a text."""
-        size = len(self.tokens)
-        for first in range(len(found) - size + 1):
-            if self._is_at(found, first):
-                yield Span(found[first].start, found[first + size - 1].end)
-
-    def _is_at(self, found: Sequence[Token], first: int) -> bool:
-        *whole, last = self.tokens
-        if any(found[first + place].text != token for place, token in enumerate(whole)):
-            return False
-        end = found[first + len(whole)].text
-        return end.startswith(last) if self.prefix else end == last
+    def spans(self, folded: str) -> Iterator[Span]:
+        """Where the phrase stands in a folded text."""
+        pattern = phrase_pattern(self.tokens, prefix=self.prefix)
+        return (Span(*match.span()) for match in pattern.finditer(folded))
 
 
 class Wanted(NamedTuple):
@@ -72,6 +64,8 @@ class Wanted(NamedTuple):
                 f"the search text has {len(text):,} characters; at most {MAX_QUERY:,} are possible",
                 hint="a few words of it will find it",
             )
+        if not _is_whole(text):
+            raise InvalidRequest("the search text has half a character in it", hint=_NOTHING)
         text = composed(text)
         wanted = _literal(text) if literal else cls(tuple(_phrases(text)))
         if not wanted.phrases:
@@ -91,15 +85,15 @@ class Wanted(NamedTuple):
     def spans(self, text: str) -> list[Span]:
         """What is to be marked in a composed *text*, in order; empty: it is not what is wanted."""
         folded = fold(text)
-        found = list(tokens(folded.text))
         if self.literal is not None:
-            return _marked(folded, _literal_spans(folded.text, self.literal, found))
+            found = literal_pattern(self.literal).finditer(folded.text)
+            return _marked(folded, [Span(*match.span()) for match in found])
         every: list[Span] = []
         for phrase in self.phrases:
-            spans = list(phrase.spans(found))
-            if not spans:
+            before = len(every)
+            every += phrase.spans(folded.text)
+            if len(every) == before:
                 return []
-            every += spans
         return _marked(folded, every)
 
 
@@ -149,19 +143,7 @@ def _ends_in_word(text: str) -> bool:
     return any(token.end == len(folded) for token in tokens(folded))
 
 
-def _literal_spans(text: str, literal: str, found: Sequence[Token]) -> Iterator[Span]:
-    inside = {token.start for token in found}
-    begins_in_word = next((token.start == 0 for token in tokens(literal)), False)
-    place = text.find(literal)
-    while place >= 0:
-        if not begins_in_word or place in inside:
-            yield Span(place, place + len(literal))
-            place = text.find(literal, place + len(literal))
-        else:
-            place = text.find(literal, place + 1)
-
-
-def _marked(folded: Folded, spans: Iterator[Span] | list[Span]) -> list[Span]:
+def _marked(folded: Folded, spans: list[Span]) -> list[Span]:
     """The spans in the original text, in order, those that touch one another joined."""
     joined: list[Span] = []
     for start, end in sorted(spans):
@@ -170,6 +152,14 @@ def _marked(folded: Folded, spans: Iterator[Span] | list[Span]) -> list[Span]:
         else:
             joined.append(Span(start, end))
     return [Span(folded.origin(start), folded.origin(end - 1) + 1) for start, end in joined]
+
+
+def _is_whole(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a surrogate without the other one
+        return False
+    return True
 
 
 def _short(text: str) -> str:
