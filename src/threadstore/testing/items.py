@@ -16,11 +16,14 @@ __all__ = [
     "agent_message",
     "assistant_response",
     "compacted",
+    "custom_tool_call",
+    "custom_tool_call_output",
     "event",
     "function_call",
     "function_call_output",
     "goal",
     "item_completed",
+    "local_shell_call",
     "response",
     "session_meta",
     "task_complete",
@@ -103,6 +106,22 @@ def function_call(call_id: str, name: str, arguments: str = "{}") -> RolloutItem
 def function_call_output(call_id: str, output: str) -> RolloutItem:
     """The answer to a tool call."""
     return response("function_call_output", call_id=call_id, output=output)
+
+
+def custom_tool_call(call_id: str, name: str, text: str) -> RolloutItem:
+    """A call of a tool that takes text as it is."""
+    return response("custom_tool_call", status="completed", call_id=call_id, name=name, input=text)
+
+
+def custom_tool_call_output(call_id: str, output: str) -> RolloutItem:
+    """The answer to it."""
+    return response("custom_tool_call_output", call_id=call_id, output=output)
+
+
+def local_shell_call(call_id: str, *command: str) -> RolloutItem:
+    """A command in the shell of the machine, as models before GPT-5 called it."""
+    action = {"type": "exec", "command": list(command), "timeout_ms": None, "env": None}
+    return response("local_shell_call", call_id=call_id, status="completed", action=action)
 
 
 def token_count(total: TokenUsage | None, *, last: TokenUsage | None = None) -> RolloutItem:

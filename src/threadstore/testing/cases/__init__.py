@@ -15,6 +15,7 @@ from threadstore.testing.cases.lifecycle import LifecycleTests
 from threadstore.testing.cases.lines import ForkLineTests, LineTests
 from threadstore.testing.cases.listing import ListingTests
 from threadstore.testing.cases.metadata import FieldRuleTests, MetadataTests, NameTests
+from threadstore.testing.cases.search import SearchMatchTests, SearchTextTests
 from threadstore.testing.cases.turns import TurnTests
 from threadstore.testing.cases.usage import UsageTests
 
@@ -37,6 +38,8 @@ class ThreadStoreTests(
     NameTests,
     FieldRuleTests,
     UsageTests,
+    SearchMatchTests,
+    SearchTextTests,
     ArchiveTests,
     DurabilityTests,
     SharingTests,
