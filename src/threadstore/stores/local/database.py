@@ -21,6 +21,7 @@ __all__ = [
     "create_database",
     "file_identity",
     "fill_database",
+    "remove_database",
     "resource",
 ]
 
@@ -289,6 +290,18 @@ def fill_database(path: str, build: Callable[[Database], None]) -> bool:
         return True
     finally:
         database.close()
+
+
+def remove_database(path: str) -> None:
+    """Remove a disposable database. Raises StoreUnavailable where that is not possible."""
+    # The database itself goes last: a new one must never meet the old write-ahead log.
+    for suffix in ("-wal", "-shm", ""):
+        try:
+            os.unlink(path + suffix)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise StoreUnavailable(f"cannot remove {path + suffix}: {error.strerror}") from error
 
 
 def _make_file(path: str) -> None:

@@ -110,3 +110,27 @@ CREATE TABLE meta (
     key   TEXT PRIMARY KEY,
     value TEXT NOT NULL
 ) WITHOUT ROWID;
+
+-- Which threads changed last, they or their files, for whoever keeps something beside this index: a
+-- number that only grows for each. The key 0 stands for all that went.
+CREATE TABLE changes (
+    key    INTEGER PRIMARY KEY,
+    number INTEGER NOT NULL UNIQUE
+);
+CREATE VIEW next_change AS SELECT coalesce(max(number), 0) + 1 AS number FROM changes;
+
+CREATE TRIGGER thread_came AFTER INSERT ON threads BEGIN
+    INSERT OR REPLACE INTO changes SELECT new.key, number FROM next_change;
+END;
+CREATE TRIGGER thread_changed AFTER UPDATE OF digest ON threads BEGIN
+    INSERT OR REPLACE INTO changes SELECT new.key, number FROM next_change;
+END;
+CREATE TRIGGER thread_went AFTER DELETE ON threads BEGIN
+    INSERT OR REPLACE INTO changes SELECT 0, number FROM next_change;
+    DELETE FROM changes WHERE key = old.key;
+END;
+CREATE TRIGGER file_changed AFTER INSERT ON files BEGIN
+    INSERT OR REPLACE INTO changes
+        SELECT key, number FROM threads, next_change WHERE id = new.thread_id;
+END;
+INSERT INTO meta VALUES ('identity', lower(hex(randomblob(16))));
