@@ -60,9 +60,14 @@ class SearchQuery(msgspec.Struct, frozen=True, kw_only=True):
             raise InvalidRequest(f"SearchQuery: {error}") from error
         for field in ("roles", "tools"):
             msgspec.structs.force_setattr(self, field, getattr(checked, field))
+        if not isinstance(self.threads, ThreadQuery):
+            raise InvalidRequest("SearchQuery: threads must be a ThreadQuery")
         for moment in (self.since, self.until):
-            if moment is not None and moment.tzinfo is None:
-                raise InvalidRequest("SearchQuery: since and until need a time zone")
+            if moment is not None and getattr(moment, "tzinfo", None) is None:
+                raise InvalidRequest(
+                    "SearchQuery: since and until are times with a time zone",
+                    hint="pass datetime objects that are aware",
+                )
         self.wanted()
 
     def wanted(self) -> Wanted:
@@ -185,7 +190,7 @@ def _number(kind: Literal["ranked", "occurrences"], scope: str, cursor: str | No
     if cursor is None:
         return 0
     match decode_cursor(kind, scope, cursor):
-        case [int(number)] if number >= 0:
+        case [int(number)] if 0 <= number < 1 << 53:
             return number
     raise InvalidRequest(
         f"invalid cursor: {cursor!r}", hint="pass next_cursor of an earlier page unchanged"
