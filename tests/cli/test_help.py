@@ -78,6 +78,14 @@ def test_a_list_imports_neither_an_event_loop_nor_what_it_does_not_need(tmp_path
     assert not imported(code) & unneeded
 
 
+def test_an_app_server_that_nobody_gives_a_turn_imports_no_session_and_no_model_client() -> None:
+    code = f"import sys; sys.path[:0] = {[p for p in sys.path if p]!r}\n"
+    code += "import threadstore.appserver, threadstore.appserver.serving"
+    unneeded = {"email.utils", "mimetypes", "openai", "websockets"}
+    unneeded |= {f"threadstore.engine.{name}" for name in ("openai_model", "session", "tools")}
+    assert not imported(code) & unneeded
+
+
 def test_the_package_does_not_import_the_command_line() -> None:
     code = f"import sys; sys.path[:0] = {[p for p in sys.path if p]!r}\nimport threadstore"
     assert not {name for name in imported(code) if name.startswith("threadstore.cli")}

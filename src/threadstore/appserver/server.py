@@ -24,8 +24,6 @@ from threadstore.appserver.handlers import (
 )
 from threadstore.appserver.loaded import LoadedThread, opened
 from threadstore.appserver.peers import Peer
-from threadstore.engine import OpenAIModel, Session, SessionSettings
-from threadstore.engine.journal import uninterrupted
 from threadstore.errors import Conflict, ThreadNotFound, ThreadStoreError
 from threadstore.ids import try_thread_id
 from threadstore.jsonrpc import (
@@ -42,7 +40,7 @@ if TYPE_CHECKING:
 
     from threadstore.appserver.audience import OpenThread
     from threadstore.appserver.config import Provider, ServerConfig
-    from threadstore.engine import Model, Tool
+    from threadstore.engine import Model, Session, SessionSettings, Tool
     from threadstore.history.turns import StoredTurn
     from threadstore.jsonrpc import Connection
     from threadstore.manager import ThreadManager
@@ -178,6 +176,8 @@ class AppServer:
         thread_id = self.thread_id(given)
         async with self.opening(thread_id):
             if isinstance(thread := self.loaded.get(thread_id), FollowedThread):
+                from threadstore.engine.journal import uninterrupted
+
                 await uninterrupted(self._take_over(thread))
             thread = self.loaded.get(thread_id)
         if not isinstance(thread, LoadedThread):
@@ -234,6 +234,8 @@ class AppServer:
             await asyncio.wait(self._closing)
         while self._clients:
             _, client = self._clients.popitem()
+            from threadstore.engine import OpenAIModel
+
             if isinstance(client, OpenAIModel):
                 await client.close()
         for result in results:
@@ -243,6 +245,8 @@ class AppServer:
     # In private
 
     async def _resumed(self, thread_id: str, settings: SessionSettings) -> Session:
+        from threadstore.engine import Session  # a server that only lists has no use for it
+
         stored = await self.manager.read(thread_id)
         return await Session.resume(
             self.manager,
@@ -324,6 +328,8 @@ async def _nothing(_call: Call, _params: msgspec.Raw) -> None:
 
 
 def _openai_model(provider: Provider) -> Model:
+    from threadstore.engine import OpenAIModel
+
     return OpenAIModel(
         base_url=provider.base_url, api_key=provider.api_key, headers=provider.headers
     )

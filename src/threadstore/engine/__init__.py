@@ -5,44 +5,48 @@ See README.md beside this file for who owns what.
 
 from __future__ import annotations
 
-from threadstore.engine.events import (
-    AgentMessage,
-    AgentMessageDelta,
-    AgentReasoning,
-    AgentReasoningRawContent,
-    ContextCompacted,
-    ErrorEvent,
-    Event,
-    ItemCompleted,
-    ItemStarted,
-    ReasoningDelta,
-    ReasoningRawContentDelta,
-    RequestUserInput,
-    StreamError,
-    TaskComplete,
-    TaskStarted,
-    ThreadRolledBack,
-    TokenCount,
-    ToolCallRequest,
-    TurnAborted,
-    UserMessage,
-    WebSearchEnd,
-)
-from threadstore.engine.inputs import Image, LocalImage, Text, UserInput
-from threadstore.engine.model import Model, ModelError, ModelRequest
-from threadstore.engine.openai_model import OpenAIModel
-from threadstore.engine.session import Session
-from threadstore.engine.settings import SessionSettings
-from threadstore.engine.tools import (
-    AskUser,
-    ClientTool,
-    FunctionTool,
-    Tool,
-    ToolCall,
-    ToolOutput,
-    tool,
-)
-from threadstore.engine.turn import Turn, TurnResult
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from threadstore.engine.events import (
+        AgentMessage,
+        AgentMessageDelta,
+        AgentReasoning,
+        AgentReasoningRawContent,
+        ContextCompacted,
+        ErrorEvent,
+        Event,
+        ItemCompleted,
+        ItemStarted,
+        ReasoningDelta,
+        ReasoningRawContentDelta,
+        RequestUserInput,
+        StreamError,
+        TaskComplete,
+        TaskStarted,
+        ThreadRolledBack,
+        TokenCount,
+        ToolCallRequest,
+        TurnAborted,
+        UserMessage,
+        WebSearchEnd,
+    )
+    from threadstore.engine.inputs import Image, LocalImage, Text, UserInput
+    from threadstore.engine.model import Model, ModelError, ModelRequest
+    from threadstore.engine.openai_model import OpenAIModel
+    from threadstore.engine.session import Session
+    from threadstore.engine.settings import SessionSettings
+    from threadstore.engine.tools import (
+        AskUser,
+        ClientTool,
+        FunctionTool,
+        Tool,
+        ToolCall,
+        ToolOutput,
+        tool,
+    )
+    from threadstore.engine.turn import Turn, TurnResult
 
 __all__ = [
     "AgentMessage",
@@ -86,3 +90,75 @@ __all__ = [
     "WebSearchEnd",
     "tool",
 ]
+
+# Where the names come from. Each is imported when it is first used: an app server that only lists
+# needs the events and inputs, and no session.
+_HOMES = {
+    "events": (
+        "AgentMessage",
+        "AgentMessageDelta",
+        "AgentReasoning",
+        "AgentReasoningRawContent",
+        "ContextCompacted",
+        "ErrorEvent",
+        "Event",
+        "ItemCompleted",
+        "ItemStarted",
+        "ReasoningDelta",
+        "ReasoningRawContentDelta",
+        "RequestUserInput",
+        "StreamError",
+        "TaskComplete",
+        "TaskStarted",
+        "ThreadRolledBack",
+        "TokenCount",
+        "ToolCallRequest",
+        "TurnAborted",
+        "UserMessage",
+        "WebSearchEnd",
+    ),
+    "inputs": (
+        "Image",
+        "LocalImage",
+        "Text",
+        "UserInput",
+    ),
+    "model": (
+        "Model",
+        "ModelError",
+        "ModelRequest",
+    ),
+    "openai_model": ("OpenAIModel",),
+    "session": ("Session",),
+    "settings": ("SessionSettings",),
+    "tool_base": (
+        "Tool",
+        "ToolCall",
+        "ToolOutput",
+    ),
+    "tools": (
+        "AskUser",
+        "ClientTool",
+        "FunctionTool",
+        "tool",
+    ),
+    "turn": (
+        "Turn",
+        "TurnResult",
+    ),
+}
+_MODULES = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    module = _MODULES.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

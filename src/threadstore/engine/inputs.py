@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import mimetypes
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -141,6 +140,8 @@ def _model_parts(part: Part, numbers: Any) -> list[Json]:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         return [_text(f"The local image at `{_utf8(part.path)}` could not be read: {reason}")]
+    import mimetypes  # reads files of the system
+
     kind = mimetypes.guess_type(part.path)[0] or "image/png"
     opening = f"<image name=[Image #{next(numbers)}]>"
     return [_text(opening), _image(f"data:{kind};base64,{data}"), _text("</image>")]

@@ -6,7 +6,6 @@ import asyncio
 import datetime as dt
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack
-from email.utils import parsedate_to_datetime
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import urlsplit, urlunsplit
@@ -327,6 +326,8 @@ def _retry_after(headers: Mapping[str, str], known: ModelError) -> float | None:
 
 
 def _date(text: str | None) -> dt.datetime | None:
+    from email.utils import parsedate_to_datetime
+
     try:
         moment = parsedate_to_datetime(text or "")
     except ValueError:

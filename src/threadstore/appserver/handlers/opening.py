@@ -20,7 +20,7 @@ from threadstore.appserver.params import (
 from threadstore.appserver.policies import protocol_sandbox, stored_approval, stored_sandbox
 from threadstore.appserver.views import turns_of, turns_page
 from threadstore.appserver.wording import protocol_usage
-from threadstore.engine import Session, SessionSettings
+from threadstore.engine import SessionSettings
 from threadstore.errors import InvalidRequest
 from threadstore.metadata import NewThread
 from threadstore.version import VERSION
@@ -82,6 +82,8 @@ async def start(server: AppServer, call: Call, params: StartParams) -> None:
         dynamic_tools=tuple(params.dynamic_tools or ()),
     )
     ephemeral = bool(params.ephemeral)
+    from threadstore.engine import Session
+
     session = await Session.start(
         server.manager,
         new,
@@ -149,6 +151,8 @@ async def fork(server: AppServer, call: Call, params: ForkParams) -> None:
         raise InvalidRequest("a fork cannot be ephemeral here", hint="fork it, delete it later")
     source_id = await server.named(params.thread_id, params.path)
     stored = await server.manager.read(source_id)
+    from threadstore.engine import Session
+
     session = await Session.fork(
         server.manager,
         source_id,
