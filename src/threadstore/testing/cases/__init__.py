@@ -16,6 +16,7 @@ from threadstore.testing.cases.lines import ForkLineTests, LineTests
 from threadstore.testing.cases.listing import ListingTests
 from threadstore.testing.cases.metadata import FieldRuleTests, MetadataTests, NameTests
 from threadstore.testing.cases.search import SearchMatchTests, SearchTextTests
+from threadstore.testing.cases.search_histories import SearchFreshnessTests, SearchHistoryTests
 from threadstore.testing.cases.search_pages import SearchFilterTests, SearchPageTests
 from threadstore.testing.cases.turns import TurnTests
 from threadstore.testing.cases.usage import UsageTests
@@ -43,6 +44,8 @@ class ThreadStoreTests(
     SearchTextTests,
     SearchFilterTests,
     SearchPageTests,
+    SearchFreshnessTests,
+    SearchHistoryTests,
     ArchiveTests,
     DurabilityTests,
     SharingTests,
