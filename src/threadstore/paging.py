@@ -6,19 +6,31 @@ that paging skips and repeats nothing while a thread grows.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeVar
+import contextlib
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, Self, TypeVar
 
 from threadstore.errors import InvalidRequest
+from threadstore.history.growing import Keep, OpenStatus, StoredTurn
 from threadstore.history.items import DamagedLine, RolloutItem
-from threadstore.history.turns import OpenStatus, StoredTurn, TurnBuilder
+from threadstore.history.marks import SPACING, MarkFinder, ReachesBack, TurnMarks
+from threadstore.history.turns import TurnBuilder
 from threadstore.ids import parse_thread_id
 from threadstore.queries import ItemPage, TurnPage, check_limit, decode_cursor, encode_cursor
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["HistorySource", "list_items", "list_turns", "turn_cursor"]
+__all__ = [
+    "HistorySource",
+    "MarkedTurns",
+    "Marks",
+    "RecentMarks",
+    "list_items",
+    "list_turns",
+    "turn_cursor",
+]
 
 _T = TypeVar("_T")
 
@@ -32,15 +44,21 @@ async def list_turns(
     descending: bool,
     open_status: OpenStatus = "interrupted",
 ) -> TurnPage:
-    """A page of turns after rollback. Reads the whole history; stores with an index override it.
+    """A page of turns after rollback. Reads the whole history where no marks are known of it.
 
     *open_status* is the status of a last turn without an end: only who holds the thread live knows
     that it is still in progress.
     """
     window = _Window.of("turns", parse_thread_id(thread_id), cursor, limit, descending=descending)
-    turns = await _turns(store, thread_id, open_status)
-    ordered = reversed(turns) if descending else iter(turns)
-    page, more = window.take(ordered, lambda turn: turn.listed_position)
+    turns = await MarkedTurns.of(store, window.scope, open_status)
+    page: list[StoredTurn] = []
+    more = False
+    async for turn in turns.walk(window.anchor, descending=descending):
+        if window.shows(turn.listed_position):
+            more = len(page) == limit
+            if more:
+                break
+            page.append(turn)
     if not page:
         return TurnPage(())
     return TurnPage(
@@ -71,7 +89,8 @@ async def list_items(
     if turn_id is None:
         page, more = await _items(store, thread_id, window)
     else:
-        turn = next((t for t in await _turns(store, thread_id) if t.id == turn_id), None)
+        turns = await MarkedTurns.of(store, parse_thread_id(thread_id))
+        turn = await turns.find(turn_id)
         if turn is None:
             raise InvalidRequest(
                 f"thread {thread_id} has no turn {turn_id}", hint="list_turns names the turns"
@@ -87,13 +106,179 @@ async def list_items(
 
 
 class HistorySource(Protocol):
-    """The one verb of a store that paging needs."""
+    """What paging needs of a store."""
+
+    turn_marks: Marks | None
 
     def iter_history(
         self, thread_id: str, *, after: int = 0, reverse: bool = False
     ) -> AsyncIterator[RolloutItem | DamagedLine]:
         """See :meth:`threadstore.store.ThreadStore.iter_history`."""
         ...
+
+    def history_batches(
+        self, thread_id: str, *, after: int = 0, reverse: bool = False
+    ) -> AsyncIterator[Sequence[RolloutItem | DamagedLine]]:
+        """See :meth:`threadstore.store.ThreadStore.history_batches`."""
+        ...
+
+
+class Marks(Protocol):
+    """Keeps the marks of histories (see :mod:`threadstore.history.marks`). They may get lost."""
+
+    @property
+    def spacing(self) -> int:
+        """Bytes between two marks, at least."""
+        ...
+
+    async def get(self, thread_id: str) -> TurnMarks:
+        """What is known of the thread's history; nothing is known of a new one."""
+        ...
+
+    async def set(self, thread_id: str, marks: TurnMarks) -> None:
+        """Keep this for the next page."""
+        ...
+
+
+class RecentMarks:
+    """Marks in memory, of the threads that were paged last."""
+
+    def __init__(self, *, spacing: int = SPACING, threads: int = 64) -> None:
+        self.spacing = spacing
+        self._threads = threads
+        self._marks: dict[str, TurnMarks] = {}
+
+    async def get(self, thread_id: str) -> TurnMarks:
+        return self._marks.get(thread_id) or TurnMarks()
+
+    async def set(self, thread_id: str, marks: TurnMarks) -> None:
+        self._marks.pop(thread_id, None)
+        self._marks[thread_id] = marks
+        if len(self._marks) > self._threads:
+            del self._marks[next(iter(self._marks))]
+
+
+class MarkedTurns:
+    """The turns of one history as it is now, from any of them on, without reading the rest."""
+
+    def __init__(
+        self,
+        store: HistorySource,
+        thread_id: str,
+        marks: TurnMarks,
+        newest: tuple[StoredTurn, ...] | None,
+        end: int,
+        open_status: OpenStatus,
+    ) -> None:
+        """*newest*: the turns behind the last mark, if they are at hand; *end* is where the
+        history ended when the marks were looked for. See :meth:`of`."""
+        self._store = store
+        self._thread_id = thread_id
+        self._marks = marks
+        self._newest = newest
+        self._end = end
+        self._open_status: OpenStatus = open_status
+
+    @classmethod
+    async def of(
+        cls, store: HistorySource, thread_id: str, open_status: OpenStatus = "interrupted"
+    ) -> Self:
+        """Look through what is behind the last known mark, and remember what is found."""
+        shelf = store.turn_marks
+        known = TurnMarks() if shelf is None else await shelf.get(thread_id)
+        dropped = 1
+        while True:
+            finder = MarkFinder(
+                known,
+                open_status=open_status,
+                keep="all" if known.marks or shelf is None else "nothing",
+                spacing=sys.maxsize if shelf is None else shelf.spacing,
+            )
+            try:
+                await _look_through(store, thread_id, known, finder)
+                marks = finder.finish()
+                break
+            except ReachesBack:
+                known, dropped = known.without(dropped), 2 * dropped
+        if shelf is not None:
+            await shelf.set(thread_id, marks)
+        newest = finder.turns() if finder.whole else None
+        return cls(store, thread_id, marks, newest, finder.position, open_status)
+
+    async def walk(
+        self, anchor: int | None = None, *, descending: bool, keep: Keep = "all"
+    ) -> AsyncIterator[StoredTurn]:
+        """The turns, beginning near the one with this ``listed_position``: none before it in this
+        direction is left out, but others may come first."""
+        last = len(self._marks.marks)
+        if anchor is None:
+            first = last if descending else 0
+        else:
+            first = self._marks.before(anchor)
+        for number in range(first, -1, -1) if descending else range(first, last + 1):
+            turns = await self._between(number, keep)
+            for turn in reversed(turns) if descending else turns:
+                yield turn
+
+    async def find(self, turn_id: str) -> StoredTurn | None:
+        """The turn with this id, the first if there are several."""
+        for number in range(len(self._marks.marks) + 1):
+            if self._marks.may_hold(number, turn_id):
+                for turn in await self._between(number, "all"):
+                    if turn.id == turn_id:
+                        return turn
+        return None
+
+    async def _between(self, number: int, keep: Keep) -> tuple[StoredTurn, ...]:
+        """The turns between this mark and the next."""
+        marks = self._marks.marks
+        newest = number == len(marks)
+        if newest and self._newest is not None:
+            return self._newest
+        builder = TurnBuilder(
+            open_status=self._open_status if newest else "interrupted",
+            start=self._marks.start(number),
+            keep=keep,
+        )
+        after = marks[number - 1].start.position if number else 0
+        end = self._end if newest else marks[number].start.position
+        batches = self._store.history_batches(self._thread_id, after=after)
+        async with closing(batches):
+            async for batch in batches:
+                for entry in batch:
+                    if (entry.position or 0) > end:
+                        return builder.turns()
+                    if isinstance(entry, RolloutItem):
+                        builder.feed(entry)
+        return builder.turns()
+
+
+async def _look_through(
+    store: HistorySource, thread_id: str, known: TurnMarks, finder: MarkFinder
+) -> None:
+    """Feed what stands behind the last known mark, if the history is still the same one."""
+    mark = known.marks[-1] if known.marks else None
+    batches = store.history_batches(thread_id, after=mark.start.position if mark else 0)
+    async with closing(batches):
+        async for batch in batches:
+            for entry in batch:
+                if isinstance(entry, RolloutItem):
+                    if mark is not None and not mark.stands_before(entry):
+                        raise ReachesBack
+                    mark = None
+                    finder.feed(entry)
+    if mark is not None:
+        raise ReachesBack
+
+
+@contextlib.asynccontextmanager
+async def closing(iterator: AsyncIterator[object]) -> AsyncIterator[None]:
+    """Release what an iterator holds when it is left, not when it is collected."""
+    try:
+        yield
+    finally:
+        if isinstance(iterator, AsyncGenerator):
+            await iterator.aclose()
 
 
 class _Window(NamedTuple):
@@ -164,16 +349,6 @@ def _position(item: RolloutItem) -> int:
     return item.position
 
 
-async def _turns(
-    store: HistorySource, thread_id: str, open_status: OpenStatus = "interrupted"
-) -> tuple[StoredTurn, ...]:
-    builder = TurnBuilder(open_status=open_status)
-    async for entry in store.iter_history(thread_id):
-        if isinstance(entry, RolloutItem):
-            builder.feed(entry)
-    return builder.turns()
-
-
 async def _items(
     store: HistorySource, thread_id: str, window: _Window
 ) -> tuple[list[RolloutItem], bool]:
@@ -183,13 +358,10 @@ async def _items(
         after = window.anchor - 1 if window.inclusive else window.anchor
     page: list[RolloutItem] = []
     history = store.iter_history(thread_id, after=max(after, 0), reverse=window.descending)
-    try:
+    async with closing(history):
         async for entry in history:
             if isinstance(entry, RolloutItem) and window.shows(_position(entry)):
                 if len(page) == window.limit:
                     return page, True
                 page.append(entry)
-    finally:
-        if isinstance(history, AsyncGenerator):  # release the file now, not at collection
-            await history.aclose()
     return page, False

@@ -22,16 +22,24 @@ before a turn (the user's message, in older histories) are part of it.
 
 from __future__ import annotations
 
-import datetime as dt
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-
-from threadstore.clock import from_ms, parse_timestamp
+from threadstore.clock import parse_timestamp
+from threadstore.history.growing import (
+    GrowingTurn,
+    Keep,
+    OpenStatus,
+    StoredTurn,
+    TurnError,
+    TurnStart,
+    TurnStatus,
+    is_preface,
+    text_of,
+)
 from threadstore.history.header import is_bare_header
 from threadstore.history.items import RolloutItem
 from threadstore.history.messages import bare_event
-from threadstore.history.shown import ShownItems, is_shown
+from threadstore.history.shown import is_shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -45,13 +53,7 @@ __all__ = [
     "TurnStart",
     "TurnStatus",
     "build_turns",
-    "is_preface",
 ]
-
-TurnStatus: TypeAlias = Literal["completed", "interrupted", "failed", "in_progress"]
-OpenStatus: TypeAlias = Literal["interrupted", "in_progress"]
-Keep: TypeAlias = Literal["all", "shown", "nothing"]
-"""Which of its items a turn has: a history may be too long to hold what nobody shows."""
 
 # Errors of requests beside the turn, which goes on (Codex 0.118 to 0.169).
 _HARMLESS_ERRORS: Final = frozenset({"active_turn_not_steerable", "thread_rollback_failed"})
@@ -72,173 +74,6 @@ _EXTENDED: Final = frozenset(
 )
 
 
-class TurnError(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a turn failed."""
-
-    message: str
-    info: Any = None
-    """Codex's machine-readable reason (``codex_error_info``) as it stands on disk."""
-    details: str | None = None
-
-
-class StoredTurn(msgspec.Struct, frozen=True, kw_only=True):
-    """One turn of a thread, with the raw items that belong to it."""
-
-    id: str
-    """As on disk; ``rollout-<n>`` for an implicit turn, as Codex names it: its place among the
-    readable lines, from 0."""
-    root_turn_id: str | None = None
-    """The turn that this one was started for (Codex 0.155 on; its own id if for none)."""
-    status: TurnStatus
-    error: TurnError | None = None
-    started_at: dt.datetime | None = None
-    completed_at: dt.datetime | None = None
-    estimated: frozenset[str] = frozenset()
-    """Which of the two times no event says: they are those of the lines."""
-    duration_ms: int | None = None
-    items: tuple[RolloutItem, ...] = ()
-    """In the order of the history."""
-    first_item_number: int = 1
-    """What the first item without an id of its own is called in the thread: ``item-<n>``."""
-    first_position: int
-    """Position of its first item; never changes while the turn grows."""
-    last_position: int
-    """Position of its last item."""
-    listed_position: int = 0
-    """Its place in the order of turns: the position of the line that opened it."""
-
-
-class TurnStart(msgspec.Struct, frozen=True, kw_only=True, array_like=True, omit_defaults=True):
-    """All that the turns behind a place in a history owe to what stands before it."""
-
-    position: int = 0
-    """The place: behind the line with this position."""
-    index: int = -1
-    """Place of that line among the readable ones, from 0."""
-    number: int = 1
-    """What the next item without an id of its own is called."""
-    turns: int = 0
-    """Turns before the place, and …"""
-    shown: int = 0
-    """… how many items they show."""
-    bare: bool = False
-    """Whether lines are bare (Codex 0.29 and before) up to there."""
-
-
-class _Turn:
-    """A turn that is being built."""
-
-    __slots__ = (
-        "_keep",
-        "compacted",
-        "completed_at",
-        "duration_ms",
-        "error",
-        "estimated",
-        "explicit",
-        "first",
-        "first_number",
-        "id",
-        "items",
-        "opened",
-        "places",
-        "root_id",
-        "shown",
-        "started_at",
-        "status",
-    )
-
-    def __init__(
-        self, turn_id: str, *, explicit: bool, opened: int, number: int, keep: Keep
-    ) -> None:
-        self._keep = keep
-        self.id = turn_id
-        self.root_id: str | None = None
-        self.explicit = explicit
-        self.opened = opened
-        self.compacted = False
-        self.items: list[RolloutItem] = []
-        self.places: list[int] = []
-        """Positions of the items."""
-        self.first = 0
-        self.first_number = number
-        self.shown = ShownItems(number)
-        self.status: TurnStatus | None = None
-        self.error: TurnError | None = None
-        self.started_at: dt.datetime | None = None
-        self.completed_at: dt.datetime | None = None
-        self.estimated: set[str] = set()
-        self.duration_ms: int | None = None
-
-    def add(self, position: int, item: RolloutItem) -> None:
-        shown = self.shown.take(item) is not None
-        self.first = self.first or position
-        if self._keep != "all" and not (shown and self._keep == "shown"):
-            # An item that may go over to the next turn stays until it is known.
-            if self.explicit or not is_preface(item):
-                item = _LEFT_OUT
-            if item is _LEFT_OUT and self.items and self.items[-1] is item:
-                self.places[-1] = position
-                return
-        self.items.append(item)
-        self.places.append(position)
-
-    def start(self, item: RolloutItem, payload: dict[str, Any]) -> None:
-        """Take time and root from an event of the turn."""
-        self.root_id = _text(payload, "root_turn_id")
-        self.started_at = self._time("started_at", item, payload)
-
-    def end(self, item: RolloutItem, payload: dict[str, Any], status: TurnStatus) -> None:
-        """Take status and times from an event that ends the turn; the first status counts."""
-        if self.status is None:
-            self.status = status
-            self.error = _error(payload.get("error"))
-            if self.error is not None and status == "completed":
-                self.status = "failed"
-        self.completed_at = self._time("completed_at", item, payload)
-        duration = payload.get("duration_ms")
-        if isinstance(duration, int) and not isinstance(duration, bool):
-            self.duration_ms = duration
-
-    def _time(self, key: str, item: RolloutItem, payload: dict[str, Any]) -> dt.datetime | None:
-        said = _seconds(payload.get(key))
-        if said is not None:
-            self.estimated.discard(key)
-            return said
-        self.estimated.add(key)
-        return parse_timestamp(item.timestamp)
-
-    def takes_user_messages(self) -> bool:
-        """Whether a user message belongs to this turn instead of opening the next."""
-        if self.explicit:
-            return self.status is None
-        return self.compacted and not self.shown
-
-    def stored(self, open_status: TurnStatus) -> StoredTurn:
-        return StoredTurn(
-            id=self.id,
-            root_turn_id=self.root_id,
-            status=self.status or (open_status if self.explicit else "completed"),
-            error=self.error,
-            started_at=self.started_at,
-            completed_at=self.completed_at,
-            estimated=frozenset(self.estimated),
-            duration_ms=self.duration_ms,
-            items=self._kept(),
-            first_item_number=self.first_number,
-            first_position=self.first,
-            last_position=self.places[-1],
-            listed_position=self.opened,
-        )
-
-    def _kept(self) -> tuple[RolloutItem, ...]:
-        if self._keep == "all":
-            return tuple(self.items)
-        if self._keep == "nothing":
-            return ()
-        return tuple([item for item in self.items if is_shown(item)])
-
-
 class TurnBuilder:
     """Builds turns from the items of a history, fed in order. May be asked at any time."""
 
@@ -253,9 +88,9 @@ class TurnBuilder:
         self._start = start = start or TurnStart()
         self._open_status = open_status
         self._keep: Keep = keep
-        self._turns: list[_Turn] = []
-        self._current: _Turn | None = None
-        self._waiting: dict[str, _Turn] = {}
+        self._turns: list[GrowingTurn] = []
+        self._current: GrowingTurn | None = None
+        self._waiting: dict[str, GrowingTurn] = {}
         """Turns of which only finished items are known."""
         self._between: list[tuple[int, RolloutItem]] = []
         """Outside a turn, what may belong to the next."""
@@ -320,10 +155,10 @@ class TurnBuilder:
         else:
             self._between.clear()
 
-    def _open(self, item: RolloutItem, turn_id: str | None, *, explicit: bool) -> _Turn:
+    def _open(self, item: RolloutItem, turn_id: str | None, *, explicit: bool) -> GrowingTurn:
         before = self._take_preface()
         waiting = self._waited_for(turn_id)
-        turn = _Turn(
+        turn = GrowingTurn(
             turn_id or f"rollout-{self._index}",
             explicit=explicit,
             opened=self._position,
@@ -355,7 +190,7 @@ class TurnBuilder:
         del current.items[first:], current.places[first:]
         return taken
 
-    def _named(self, turn_id: str | None) -> _Turn | None:
+    def _named(self, turn_id: str | None) -> GrowingTurn | None:
         """The turn with this id: the current one, else the newest."""
         if turn_id is None:
             return None
@@ -363,14 +198,14 @@ class TurnBuilder:
             return self._current
         return next((turn for turn in reversed(self._turns) if turn.id == turn_id), None)
 
-    def _waited_for(self, turn_id: str | None) -> _Turn | None:
+    def _waited_for(self, turn_id: str | None) -> GrowingTurn | None:
         """The turn with this id of which only finished items are known; from now on it is one of
         the others."""
         return self._waiting.pop(turn_id or "", None)
 
     def _show(self, item: RolloutItem) -> None:
         """An item of the turn that it names, else of the current one, else of a new one."""
-        named = self._named(_text(item.payload, "turn_id"))
+        named = self._named(text_of(item.payload, "turn_id"))
         if named is not None:
             named.add(self._position, item)
         elif self._current is not None:
@@ -378,14 +213,14 @@ class TurnBuilder:
         else:
             self._open_implicit(item)
 
-    def _open_implicit(self, item: RolloutItem, turn_id: str | None = None) -> _Turn:
+    def _open_implicit(self, item: RolloutItem, turn_id: str | None = None) -> GrowingTurn:
         turn = self._open(item, turn_id, explicit=False)
         turn.started_at = parse_timestamp(item.timestamp)
         turn.estimated.add("started_at")
         return turn
 
     def _started(self, item: RolloutItem, payload: dict[str, Any]) -> None:
-        turn_id = _text(payload, "turn_id")
+        turn_id = text_of(payload, "turn_id")
         current = self._current
         if current is not None and current.status is None and turn_id == current.id:
             self._add(item)
@@ -399,9 +234,11 @@ class TurnBuilder:
     def _aborted(self, item: RolloutItem, payload: dict[str, Any]) -> None:
         self._end(item, payload, "interrupted")
 
-    def _end(self, item: RolloutItem, payload: dict[str, Any], status: TurnStatus) -> _Turn | None:
+    def _end(
+        self, item: RolloutItem, payload: dict[str, Any], status: TurnStatus
+    ) -> GrowingTurn | None:
         """End the turn that the event names, else the current one."""
-        turn_id = _text(payload, "turn_id")
+        turn_id = text_of(payload, "turn_id")
         turn = self._named(turn_id) or self._known_by_its_end(turn_id, item, payload)
         turn = turn or self._current
         if turn is None:
@@ -413,7 +250,7 @@ class TurnBuilder:
 
     def _known_by_its_end(
         self, turn_id: str | None, item: RolloutItem, payload: dict[str, Any]
-    ) -> _Turn | None:
+    ) -> GrowingTurn | None:
         """A turn of which finished items were known so far."""
         turn = self._waited_for(turn_id)
         if turn is not None:
@@ -439,13 +276,13 @@ class TurnBuilder:
             self._open_implicit(item)
 
     def _item_completed(self, item: RolloutItem, payload: dict[str, Any]) -> None:
-        turn_id = _text(payload, "turn_id")
+        turn_id = text_of(payload, "turn_id")
         if turn_id is None or self._named(turn_id) is not None:
             self._show(item)
             return
         turn = self._waiting.get(turn_id)
         if turn is None:
-            turn = self._waiting[turn_id] = _Turn(
+            turn = self._waiting[turn_id] = GrowingTurn(
                 turn_id,
                 explicit=False,
                 opened=self._position,
@@ -456,7 +293,7 @@ class TurnBuilder:
 
     def _reviewed(self, item: RolloutItem, payload: dict[str, Any]) -> None:
         """Start or end of a review. Since 0.150 it names its turn, which may not be there yet."""
-        turn_id = _text(payload, "turn_id")
+        turn_id = text_of(payload, "turn_id")
         if turn_id is None or self._named(turn_id) is not None:
             self._show(item)
         else:
@@ -508,17 +345,6 @@ _EVENTS: Final[dict[str, Callable[[TurnBuilder, RolloutItem, dict[str, Any]], No
 }
 
 
-_LEFT_OUT: Final = RolloutItem("", None)
-"""Stands for items that a turn does not keep."""
-
-
-def is_preface(item: RolloutItem) -> bool:
-    """Whether the line belongs to a turn that begins right behind it."""
-    if item.type != "response_item" or item.kind != "message":
-        return False
-    return item.payload.get("role") in ("user", "developer")
-
-
 def _is_forgotten(item: RolloutItem, kind: str | None) -> bool:
     """Whether Codex skips the line on loading and does not count it (0.131, 0.169): policies as
     0.57 wrote them, and what 0.118 wrote only if it was told to keep more."""
@@ -528,29 +354,3 @@ def _is_forgotten(item: RolloutItem, kind: str | None) -> bool:
         return False
     policy = item.payload.get("sandbox_policy")
     return isinstance(policy, dict) and "mode" in policy
-
-
-def _text(payload: dict[str, Any], key: str) -> str | None:
-    value = payload.get(key)
-    return value if isinstance(value, str) and value else None
-
-
-def _error(value: Any) -> TurnError | None:
-    if not isinstance(value, dict):
-        return None
-    message, details = value.get("message"), value.get("additional_details")
-    return TurnError(
-        message=message if isinstance(message, str) else "",
-        info=value.get("codex_error_info"),
-        details=details if isinstance(details, str) else None,
-    )
-
-
-def _seconds(value: Any) -> dt.datetime | None:
-    """A time in whole seconds since the epoch, as turn events carry it."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        return None
-    try:
-        return from_ms(value * 1000)
-    except OverflowError:
-        return None
