@@ -82,13 +82,14 @@ def parse_timestamp(text: object) -> dt.datetime | None:
     """Parse RFC 3339 or the dashed file-name form (as UTC); ``None`` if it is neither."""
     if not isinstance(text, str):
         return None
-    dashed = _DASHED.match(text)
-    if dashed:
+    if text[13:14] == "-" and (dashed := _DASHED.match(text)):
         text = f"{dashed[1]}T{dashed[2]}:{dashed[3]}:{dashed[4]}Z"
     try:
         moment = dt.datetime.fromisoformat(text)
     except ValueError:
         return None
+    if moment.tzinfo is UTC:
+        return moment
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     try:

@@ -38,7 +38,7 @@ from threadstore.clock import UTC, from_ms, parse_timestamp
 from threadstore.history.copied import CopiedLines
 from threadstore.history.header import HeaderView, is_bare_header, is_header_of, read_header
 from threadstore.history.messages import bare_user_text, content_text, user_text
-from threadstore.history.usage import LedgerState, UsageLedger, total_usage
+from threadstore.history.usage import LedgerState, UsageLedger
 from threadstore.metadata import GitInfo, GitInfoPatch, ThreadMetadataPatch, ThreadUsage
 
 if TYPE_CHECKING:
@@ -150,6 +150,8 @@ class FactObserver:
         merged: dict[str, Any] = {}
         recency: dt.datetime | None = None
         for item in items:
+            if item.type == "response_item" and not self.bare:  # more than half of all
+                continue
             facts = self._facts(item, now)
             if facts:
                 merged.update(facts)
@@ -298,13 +300,13 @@ class FactObserver:
         return self._preview(objective.strip()) if isinstance(objective, str) else None
 
     def _token_count(self, item: RolloutItem, _now: object) -> dict[str, Any] | None:
-        total = total_usage(item.payload)
-        if total is None:
+        info = item.payload.get("info")
+        if not isinstance(info, dict) or not isinstance(info.get("total_token_usage"), dict):
             return None
         inherited = self.copied.holds(item, self.thread_id)
-        changed = self.ledger.observe(item.payload["info"], self.model, inherited=inherited)
+        changed = self.ledger.observe(info, self.model, inherited=inherited)
         usage = {"usage": self.ledger.usage} if changed else {}
-        return {"token_usage": total, **usage}
+        return {"token_usage": self.ledger.total, **usage}
 
     def _usage_record(self, item: RolloutItem) -> dict[str, Any] | None:
         inherited = self.copied.holds(item, self.thread_id)

@@ -75,43 +75,75 @@ class HeaderView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Without credentials; ``None`` if no field is set."""
 
 
+class _Texts(msgspec.Struct, gc=False):
+    """The keys of a ``session_meta`` payload whose values are texts, read in one go."""
+
+    id: str | None = None
+    session_id: str | None = None
+    timestamp: str | None = None
+    cwd: str | None = None
+    originator: str | None = None
+    cli_version: str | None = None
+    thread_source: str | None = None
+    agent_nickname: str | None = None
+    agent_role: str | None = None
+    agent_type: str | None = None
+    agent_path: str | None = None
+    model_provider: str | None = None
+    memory_mode: str | None = None
+    history_mode: str | None = None
+    forked_from_id: str | None = None
+    parent_thread_id: str | None = None
+    multi_agent_version: str | None = None
+    creator_user_id: str | None = None
+    creator_account_id: str | None = None
+
+
+def _texts(fields: dict[str, Any]) -> _Texts:
+    try:
+        return msgspec.convert(fields, _Texts)
+    except msgspec.ValidationError:
+        keys = (key for key in _Texts.__struct_fields__ if isinstance(fields.get(key), str))
+        return _Texts(**{key: fields[key] for key in keys})
+
+
 def read_header(item: RolloutItem) -> HeaderView | None:
     """The view of a ``session_meta`` item; ``None`` for any other item or a payload of no shape."""
     if item.type != "session_meta" or not isinstance(item.payload, dict):
         return None
     fields: dict[str, Any] = item.payload
+    texts = _texts(fields)
     spawn = _spawn(fields.get("source"))
     git = fields.get("git")
     instructions = fields.get("base_instructions")
     tools = fields.get("dynamic_tools")
     return HeaderView(
-        id=_thread_id(fields, "id"),
-        session_id=_thread_id(fields, "session_id"),
-        timestamp=parse_timestamp(fields.get("timestamp")),
-        cwd=_text(fields, "cwd"),
-        originator=_text(fields, "originator"),
-        cli_version=_text(fields, "cli_version"),
+        id=_id(texts.id),
+        session_id=_id(texts.session_id),
+        timestamp=parse_timestamp(texts.timestamp),
+        cwd=texts.cwd or None,
+        originator=texts.originator or None,
+        cli_version=texts.cli_version or None,
         source=_source(fields),
-        thread_source=_text(fields, "thread_source"),
-        agent_nickname=_text(fields, "agent_nickname") or _text(spawn, "agent_nickname"),
-        agent_role=_role(fields) or _role(spawn),
-        agent_path=_text(fields, "agent_path") or _text(spawn, "agent_path"),
-        model_provider=_text(fields, "model_provider"),
+        thread_source=texts.thread_source or None,
+        agent_nickname=texts.agent_nickname or _text(spawn, "agent_nickname"),
+        agent_role=texts.agent_role or texts.agent_type or _role(spawn),
+        agent_path=texts.agent_path or _text(spawn, "agent_path"),
+        model_provider=texts.model_provider or None,
         base_instructions=_text(instructions, "text") if isinstance(instructions, dict) else None,
         dynamic_tools=tuple(tool for tool in tools if isinstance(tool, dict))
         if isinstance(tools, list)
         else (),
-        memory_mode=_text(fields, "memory_mode"),
-        history_mode=_text(fields, "history_mode"),
-        forked_from_id=_thread_id(fields, "forked_from_id"),
+        memory_mode=texts.memory_mode or None,
+        history_mode=texts.history_mode or None,
+        forked_from_id=_id(texts.forked_from_id),
         forked_from_ordinal_exclusive=_count(fields, "forked_from_ordinal_exclusive"),
-        parent_thread_id=_thread_id(fields, "parent_thread_id")
-        or _thread_id(spawn, "parent_thread_id"),
+        parent_thread_id=_id(texts.parent_thread_id) or _thread_id(spawn, "parent_thread_id"),
         subagent_history_start_ordinal=_count(fields, "subagent_history_start_ordinal"),
         history_base=_base(fields.get("history_base")),
-        multi_agent_version=_text(fields, "multi_agent_version"),
-        creator_user_id=_text(fields, "creator_user_id"),
-        creator_account_id=_text(fields, "creator_account_id"),
+        multi_agent_version=texts.multi_agent_version or None,
+        creator_user_id=texts.creator_user_id or None,
+        creator_account_id=texts.creator_account_id or None,
         has_git=isinstance(git, dict),
         git=_git(git) if isinstance(git, dict) else None,
     )
@@ -210,6 +242,10 @@ def _role(fields: dict[str, Any]) -> str | None:
 def _thread_id(fields: dict[str, Any], key: str) -> str | None:
     value = fields.get(key)
     return try_thread_id(value) if isinstance(value, str) else None
+
+
+def _id(text: str | None) -> str | None:
+    return try_thread_id(text) if text else None
 
 
 def _count(fields: dict[str, Any], key: str) -> int | None:

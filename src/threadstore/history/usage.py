@@ -168,13 +168,12 @@ def _counters(holder: Any, key: str) -> TokenUsage | None:
     counters = holder.get(key) if isinstance(holder, dict) else None
     if not isinstance(counters, dict):
         return None
-    return TokenUsage(
-        **{
-            field: value
-            for field in TokenUsage.__struct_fields__
-            if type(value := counters.get(field)) is int
-        }
-    )
+    try:
+        return msgspec.convert(counters, TokenUsage)
+    except msgspec.ValidationError:
+        fields = TokenUsage.__struct_fields__
+        said = {field: counters.get(field) for field in fields}
+        return TokenUsage(**{field: n for field, n in said.items() if type(n) is int})
 
 
 def _baseline(usage: ThreadUsage | None, total: TokenUsage | None) -> TokenUsage | None:
@@ -201,6 +200,8 @@ def _parts(usage: TokenUsage) -> _Parts:
         usage.output_tokens,
         usage.reasoning_output_tokens,
     )
+    if min(counters) >= 0 and max(counters) <= _LIMIT:
+        return counters
     given, cached, made, reasoned = (n if 0 <= n <= _LIMIT else 0 for n in counters)
     return given, cached, made, reasoned
 

@@ -88,7 +88,8 @@ class Fold:
         self.git_edited = False
         self.recency: dt.datetime | None = None
         self.last: dt.datetime | None = None
-        """The newest time that a line says, in their order; below, the first one."""
+        """The newest time that a line says, in their order; below, the first one, where the name
+        of the file says none."""
         self.earliest: dt.datetime | None = None
         self.ordinal: int | None = None
         self.position = 0
@@ -238,7 +239,7 @@ class Fold:
     def _note_time(self, items: list[RolloutItem]) -> None:
         moments = (parse_timestamp(item.timestamp) for item in reversed(items))
         self.last = next(filter(None, moments), self.last)
-        if self.earliest is None:
+        if self.earliest is None and (self.file.name is None or self.file.name.stamp is None):
             moments = (parse_timestamp(item.timestamp) for item in items)
             self.earliest = next(filter(None, moments), None)
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Self
 
 from threadstore.stores.local.compression import DecodingError, decoded_chunks
 from threadstore.stores.local.paths import plain_path
+from threadstore.stores.local.places import FilePlaces, Places
 
 __all__ = [
     "CHUNK",
@@ -38,17 +40,20 @@ class Log:
     ``damage`` says after reading what was wrong with compressed data, if anything was.
     """
 
-    def __init__(self, descriptor: int, *, compressed: bool) -> None:
+    def __init__(self, descriptor: int, *, compressed: bool, places: Places | None = None) -> None:
         self._descriptor = descriptor
-        self._size = os.fstat(descriptor).st_size
+        status = os.fstat(descriptor)
+        self._size = status.st_size
+        self._places = FilePlaces() if places is None else places.of(status)
         self.compressed = compressed
         self.damage: str | None = None
         self.is_held: Callable[[], bool] = lambda: False
         """Whether another process has the right to write the file."""
 
     @classmethod
-    def open(cls, path: str) -> Self:
-        """Open the plain or compressed file of *path*, whichever there is.
+    def open(cls, path: str, places: Places | None = None) -> Self:
+        """Open the plain or compressed file of *path*, whichever there is. Of *places* those are
+        used that are known, and more come to be known.
 
         Tries three times, 50 ms apart, because the worker of Codex 0.144 and later may just be
         turning one into the other. Raises FileNotFoundError if there is neither, and OSError.
@@ -60,13 +65,13 @@ class Log:
             for actual in (plain, plain + ".zst"):
                 with contextlib.suppress(FileNotFoundError):
                     descriptor = os.open(actual, os.O_RDONLY | os.O_CLOEXEC)
-                    return cls(descriptor, compressed=actual != plain)
+                    return cls(descriptor, compressed=actual != plain, places=places)
         raise FileNotFoundError(f"no rollout at {plain}")
 
     def chunks(self, size: int = CHUNK) -> Iterator[bytes]:
         """The content from its beginning, in pieces of about *size* bytes."""
         if not self.compressed:
-            yield from _read_chunks(self._descriptor, self._size, size)
+            yield from _read_chunks(self._descriptor, 0, self._size, size)
             return
         try:
             yield from decoded_chunks(self._descriptor)
@@ -82,6 +87,31 @@ class Log:
         if self.compressed:
             return split_lines(self.chunks())
         return _read_lines(self._descriptor, start, self._size)
+
+    def lines_near(self, after: int) -> Iterator[tuple[int, list[bytes], bool]]:
+        """The same, each list with the number of lines before it. They begin at the first line,
+        or anywhere before the one behind the first *after* lines."""
+        before = offset = 0
+        if not self.compressed:
+            before, offset = self._places.before(after, self._descriptor, self._size)
+        for lines, terminated in self.lines(offset):
+            yield before, lines, terminated
+            before += len(lines)
+            if not self.compressed and terminated:
+                offset += sum(map(len, lines))
+                self._places.note(before, offset, lines[-1])
+
+    def count_lines(self) -> int:
+        """How many lines there are; one without newline counts."""
+        descriptor, size = self.plain()
+        count, offset = self._places.before(sys.maxsize, descriptor, size)
+        for chunk in _read_chunks(descriptor, offset, size, CHUNK):
+            end = chunk.rfind(b"\n") + 1
+            if end:
+                count += chunk.count(b"\n")
+                self._places.note(count, offset + end, chunk[max(end - 32, 0) : end])
+            offset += len(chunk)
+        return count + (not ends_with_newline(descriptor, size))
 
     def plain(self) -> tuple[int, int]:
         """A descriptor with the plain content, and its size, for reading from the end.
@@ -141,6 +171,14 @@ def _read_lines(descriptor: int, start: int, end: int) -> Iterator[tuple[list[by
     """The lines between two offsets. The standard library's reader copies once where splitting
     chunks copies twice."""
     size = end - start
+    if size <= CHUNK:
+        lines = io.BytesIO(_read_exactly(descriptor, start, end)).readlines()
+        torn = [lines.pop()] if lines and not lines[-1].endswith(b"\n") else []
+        if lines:
+            yield lines, True
+        if torn:
+            yield torn, False
+        return
     with open(descriptor, "rb", buffering=CHUNK, closefd=False) as file:
         file.seek(start)
         while size > 0 and (lines := file.readlines(min(CHUNK, size))):
@@ -185,7 +223,7 @@ def split_backwards(
 
 def count_newlines(descriptor: int, size: int) -> int:
     """Newlines among the first *size* bytes."""
-    return sum(chunk.count(b"\n") for chunk in _read_chunks(descriptor, size, CHUNK))
+    return sum(chunk.count(b"\n") for chunk in _read_chunks(descriptor, 0, size, CHUNK))
 
 
 def ends_with_newline(descriptor: int, size: int) -> bool:
@@ -196,7 +234,7 @@ def ends_with_newline(descriptor: int, size: int) -> bool:
 def offset_after(descriptor: int, size: int, lines: int) -> tuple[int, int]:
     """Where the first *lines* lines end, and how many there are up to there (maybe fewer)."""
     offset = seen = 0
-    for chunk in _read_chunks(descriptor, size, CHUNK):
+    for chunk in _read_chunks(descriptor, 0, size, CHUNK):
         found = chunk.count(b"\n")
         if seen + found < lines:
             seen += found
@@ -210,8 +248,7 @@ def offset_after(descriptor: int, size: int, lines: int) -> tuple[int, int]:
     return offset, seen + (not ends_with_newline(descriptor, offset))
 
 
-def _read_chunks(descriptor: int, end: int, size: int) -> Iterator[bytes]:
-    offset = 0
+def _read_chunks(descriptor: int, offset: int, end: int, size: int) -> Iterator[bytes]:
     while offset < end:
         chunk = os.pread(descriptor, min(size, end - offset), offset)
         if not chunk:  # it became shorter
