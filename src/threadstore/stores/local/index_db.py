@@ -78,6 +78,7 @@ class IndexDb:
         self._database: Database | None = None
         self._identity: tuple[int, int] | None = None
         self._decoded: dict[str, tuple[int, StoredThread]] = {}
+        self._shelves: tuple[int, Sequence[Shelf]] = (-1, ())
 
     def open(self) -> None:
         """Open or create the index. Twice is once."""
@@ -231,10 +232,19 @@ class IndexDb:
         cursor = index_query.cursor_after(query, *rows[-1][:2]) if more else None
         return ThreadPage(self._threads(rows), cursor)
 
-    def shelves(self) -> list[Shelf]:
+    def shelves(self) -> Sequence[Shelf]:
         """Every shelf on which threads stand, or stood."""
+        generation, shelves = self._shelves
+        if generation == self.generation and len(shelves) == self._rows_of_shelves():
+            return shelves
         sql = "SELECT archived, displayable, kind, custom, provider FROM shelves"
-        return [Shelf(bool(row[0]), bool(row[1]), *row[2:]) for row in self.rows(sql)]
+        shelves = [Shelf(bool(row[0]), bool(row[1]), *row[2:]) for row in self.rows(sql)]
+        if not self.in_transaction:  # what is taken back must not be remembered: rows only come
+            self._shelves = self.generation, shelves
+        return shelves
+
+    def _rows_of_shelves(self) -> int:
+        return int(self.rows("SELECT count(*) FROM shelves")[0][0])
 
     def read_titles(self, limit: int = 1000) -> bool:
         """Read the texts of up to so many new threads for search terms, in a transaction of its

@@ -8,6 +8,7 @@ sub-agents, and the hits of a search term that has few, are taken as a whole and
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import product
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -31,7 +32,7 @@ _MERGED: Final = 48
 """Walks of one statement."""
 _TRIED: Final = 12
 """Walks that may be empty: beyond, it is cheaper to ask first which shelves there are."""
-_COUNTED: Final = 1000
+COUNTED: Final = 1000
 """Threads that are counted to find the filter that leaves the fewest."""
 _SEARCHED: Final = 4000
 """Threads of a list that are looked through for a term that many have, before all are sorted."""
@@ -76,6 +77,8 @@ def find(
     if term is not None and hits is not None and index_titles.has_few(term, rows):
         return rows(*order.sort(_among(hits[0]), hits[1], every))
     column = _narrowest(facets, rows)
+    if column and len(facets[column]) * len(wanted) > _TRIED and _few(column, facets[column], rows):
+        return rows(*order.sort(f"threads INDEXED BY threads_{column}_created", [], every))
     walks = _walks(query, wanted, shelves, column, facets.pop(column, ()), rows)
     where = _Where(query)
     where.facets(facets)
@@ -85,20 +88,22 @@ def find(
     # A term that many threads have is mostly among the first of the list; if not, all are sorted.
     assert hits is not None
     found = order.merge(walks, order.before(where, end), rows)
-    return (
-        found if len(found) == order.limit else rows(*order.sort(_among(hits[0]), hits[1], every))
-    )
+    if len(found) < order.limit:
+        found = rows(*order.sort(_among(hits[0]), hits[1], every))
+    return found
 
 
 def _among(hits: str) -> str:
     return f"{hits} CROSS JOIN threads USING (key)"
 
 
-class Walk(NamedTuple):
-    """Threads in order: those that have these values in the leading columns of an index."""
+class _Walks(NamedTuple):
+    """Walks along one index, each through the threads that have these values in its leading
+    columns: they are in the order of the query."""
 
-    along: str
-    values: dict[str, Any]
+    index: str
+    columns: tuple[str, ...]
+    values: list[tuple[Any, ...]]
 
 
 class _Where:
@@ -142,12 +147,14 @@ class _Order:
         self._column = _SORT_COLUMN[query.sort_key]
         self._place = thread_place(query)
 
-    def merge(self, walks: Sequence[Walk], where: _Where, rows: Rows) -> list[tuple[Any, ...]]:
+    def merge(self, walks: _Walks, where: _Where, rows: Rows) -> list[tuple[Any, ...]]:
         """The first threads of all walks that pass."""
+        where = self._after(where)
         found: list[tuple[Any, ...]] = []
-        for start in range(0, len(walks), _MERGED):
-            found += rows(*self._statement(walks[start : start + _MERGED], where))
-        if len(walks) > _MERGED:
+        for start in range(0, len(walks.values), _MERGED):
+            part = walks._replace(values=walks.values[start : start + _MERGED])
+            found += rows(*self._statement(part, where, "digest"))
+        if len(walks.values) > _MERGED:
             found.sort(key=lambda row: row[:2], reverse=self.descending)
         return found[: self.limit]
 
@@ -157,30 +164,28 @@ class _Order:
         sql = f"SELECT {self._column}, id, digest FROM {source} WHERE {where.sql()} {self._by()}"
         return sql, [*values, *where.values, self.limit]
 
-    def place_after(self, walks: Sequence[Walk], steps: int, rows: Rows) -> tuple[int, str] | None:
-        """Sort value and id of the thread that comes after so many; ``None``: there is none."""
-        sql, values = self._statement(walks, _Where(), columns=f"{self._column} AS moment, id")
+    def place_after(self, walks: _Walks, steps: int, rows: Rows) -> tuple[int, str] | None:
+        """Sort value and id of the thread that comes after so many; ``None``: there is none, or
+        more walks than one statement merges."""
+        if len(walks.values) > _MERGED:
+            return None
+        sql, values = self._statement(walks, self._after(_Where()), "1")
         place = rows(f"{sql} OFFSET ?", [*values[:-1], 1, steps])
-        return place[0] if place else None
+        return place[0][:2] if place else None
 
     def before(self, where: _Where, place: tuple[int, str]) -> _Where:
         """Only threads that come before a place."""
         return where.plus(f"({self._column}, id) {'>' if self.descending else '<'} (?, ?)", place)
 
-    def _statement(
-        self, walks: Sequence[Walk], where: _Where, columns: str = ""
-    ) -> tuple[str, list[Any]]:
-        columns = columns or f"{self._column} AS moment, id, digest"
-        rest = self._after(where)
-        parts, values = [], []
-        for walk in walks:
-            fixed = " AND ".join(f"{column} = ?" for column in walk.values)
-            parts.append(
-                f"SELECT {columns} FROM threads INDEXED BY {walk.along}"
-                f" WHERE {fixed} AND {rest.sql()}"
-            )
-            values += [*walk.values.values(), *rest.values]
-        return f"{' UNION ALL '.join(parts)} {self._by('moment')}", [*values, self.limit]
+    def _statement(self, walks: _Walks, where: _Where, more: str) -> tuple[str, list[Any]]:
+        by, column = self._by("moment"), self._column
+        sql = _merge(walks.index, walks.columns, len(walks.values), column, more, where.sql(), by)
+        values: list[Any] = []
+        for fixed in walks.values:
+            values += fixed
+            values += where.values
+        values.append(self.limit)
+        return sql, values
 
     def _after(self, where: _Where) -> _Where:
         if self._place is None:
@@ -194,6 +199,15 @@ class _Order:
         return f"ORDER BY {column or self._column} {direction}, id {direction} LIMIT ?"
 
 
+@functools.lru_cache(maxsize=256)
+def _merge(
+    index: str, columns: tuple[str, ...], number: int, column: str, more: str, where: str, by: str
+) -> str:
+    fixed = " AND ".join(f"{leading} = ?" for leading in columns)
+    walk = f"SELECT {column} AS moment, id, {more} FROM threads INDEXED BY {index} WHERE {fixed}"
+    return f"{' UNION ALL '.join([f'{walk} AND {where}'] * number)} {by}"
+
+
 def _facets(query: ThreadQuery, cwds: Collection[str] | None) -> dict[str, Collection[str]]:
     """The filters by facts with many values, by column."""
     asked = {"cwd": cwds, "git_origin": query.git_origins, "model": query.models}
@@ -205,16 +219,21 @@ def _narrowest(facets: dict[str, Collection[str]], rows: Rows) -> str:
     if len(facets) < 2:
         return next(iter(facets), "")
 
-    def count(column: str) -> int:
-        where = _Where()
-        where.one_of(column, facets[column])
-        sql = (
-            f"SELECT count(*) FROM (SELECT 1 FROM threads INDEXED BY threads_{column}_created"
-            f" WHERE {where.sql()} LIMIT {_COUNTED})"
-        )
-        return int(rows(sql, where.values)[0][0])
+    return min(facets, key=lambda column: _count(column, facets[column], rows))
 
-    return min(facets, key=count)
+
+def _few(column: str, values: Collection[str], rows: Rows) -> bool:
+    return _count(column, values, rows) < COUNTED
+
+
+def _count(column: str, values: Collection[str], rows: Rows) -> int:
+    where = _Where()
+    where.one_of(column, values)
+    sql = (
+        f"SELECT count(*) FROM (SELECT 1 FROM threads INDEXED BY threads_{column}_created"
+        f" WHERE {where.sql()} LIMIT {COUNTED})"
+    )
+    return int(rows(sql, where.values)[0][0])
 
 
 def _walks(
@@ -224,7 +243,7 @@ def _walks(
     column: str,
     values: Collection[str],
     rows: Rows,
-) -> list[Walk]:
+) -> _Walks:
     order = query.sort_key.value
     if column:
         index = f"threads_{column}_{order}"
@@ -232,11 +251,12 @@ def _walks(
         pairs: Iterable[tuple[str, int]] = product(values, keys)
         if len(values) * len(keys) > _TRIED:
             pairs = ((value, key) for value in values for key in _used(column, value, rows) & keys)
-        return [Walk(index, {column: value, "shelf": key}) for value, key in pairs]
+        return _Walks(index, (column, "shelf"), list(pairs))
     states = {shelf.archived for shelf in wanted}
     if len(wanted) == sum(shelf.archived in states for shelf in shelves):
-        return [Walk(f"threads_archived_{order}", {"archived": state}) for state in states]
-    return [Walk(f"threads_shelf_{order}", {"shelf": shelf.key}) for shelf in wanted]
+        along = [(state,) for state in states]
+        return _Walks(f"threads_archived_{order}", ("archived",), along)
+    return _Walks(f"threads_shelf_{order}", ("shelf",), [(shelf.key,) for shelf in wanted])
 
 
 def _used(column: str, value: str, rows: Rows) -> set[int]:

@@ -14,6 +14,8 @@ from typing import Any, Final
 __all__ = ["FEW", "FORGET", "UNREAD", "condition", "has_few", "hits", "read"]
 
 _GRAM: Final = 3
+_END: Final = "\x1f\x1f"
+"""Behind each text, so that every character begins three: short terms are prefixes of them."""
 _GRAMS: Final = 24
 """Of a long term that many are asked for, spread over it."""
 FEW: Final = 2000
@@ -27,7 +29,7 @@ FORGET: Final = (
 )
 """The thread is about to go."""
 _READ: Final = (
-    "INSERT OR REPLACE INTO titles (rowid, search) SELECT key, search FROM threads"
+    "INSERT OR REPLACE INTO titles (rowid, search) SELECT key, search || ? FROM threads"
     " WHERE key IN (SELECT key FROM unread_titles ORDER BY key LIMIT ?)"
 )
 _HAVE_READ: Final = (
@@ -42,7 +44,7 @@ def condition(term: str) -> tuple[str, list[str]]:
 
 def hits(term: str) -> tuple[str, list[str]] | None:
     """SQL for the keys of all threads that may have the term, and its values; ``None``: the term
-    is too short to tell."""
+    says too little."""
     match = _match(term.casefold())
     if match is None:
         return None
@@ -53,7 +55,7 @@ def hits(term: str) -> tuple[str, list[str]] | None:
 def has_few(term: str, rows: Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]) -> bool:
     """Whether few threads may have the term."""
     match = _match(term.casefold())
-    if match is None:
+    if match is None or match.endswith("*"):  # of a short term all would be counted
         return False
     sql = "SELECT count(*) FROM (SELECT 1 FROM titles WHERE titles MATCH ? LIMIT ?)"
     return bool(rows(sql, [match, FEW])[0][0] < FEW)
@@ -62,19 +64,23 @@ def has_few(term: str, rows: Callable[[str, Sequence[Any]], list[tuple[Any, ...]
 def read(run: Callable[[str, Sequence[Any]], int], limit: int) -> bool:
     """Read the texts of up to so many threads that wait, within a transaction; whether there may
     be more."""
-    run(_READ, [limit])
+    run(_READ, [_END, limit])
     return run(_HAVE_READ, [limit]) == limit
 
 
 def _match(term: str) -> str | None:
+    if 0 < len(term) < _GRAM:
+        return None if _unusable(term) else f"{_quoted(term)} *"
     grams = {term[start : start + _GRAM] for start in range(len(term) - _GRAM + 1)}
-    usable = sorted(gram for gram in grams if "\0" not in gram and not _halves(gram))
+    usable = sorted(gram for gram in grams if not _unusable(gram))
     step = -(-len(usable) // _GRAMS) or 1
-    return (
-        " AND ".join(f'"{gram.replace(chr(34), chr(34) * 2)}"' for gram in usable[::step]) or None
-    )
+    return " AND ".join(map(_quoted, usable[::step])) or None
 
 
-def _halves(text: str) -> bool:
-    """Whether there is half a character in it, which SQLite cannot hold."""
-    return any("\ud800" <= char <= "\udfff" for char in text)
+def _quoted(text: str) -> str:
+    return f'"{text.replace(chr(34), chr(34) * 2)}"'
+
+
+def _unusable(text: str) -> bool:
+    """Whether there is a null or half a character in it: SQLite ends or changes such texts."""
+    return any(char == "\0" or "\ud800" <= char <= "\udfff" for char in text)
