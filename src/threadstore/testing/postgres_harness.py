@@ -40,7 +40,9 @@ class PostgresHarness(StoreHarness):
         self.look(
             "WITH threads AS (DELETE FROM threadstore.threads),"
             " logs AS (DELETE FROM threadstore.thread_logs),"
-            " items AS (DELETE FROM threadstore.thread_items)"
+            " items AS (DELETE FROM threadstore.thread_items),"
+            " texts AS (DELETE FROM threadstore.thread_texts),"
+            " marks AS (DELETE FROM threadstore.thread_text_marks)"
             " DELETE FROM threadstore.thread_receipts RETURNING 1"
         )
 
@@ -51,6 +53,7 @@ class PostgresHarness(StoreHarness):
             permanent_idempotency_keys=True,
             fork_by_reference=True,
             exclusive_writers=True,
+            search_threads=True,
             watch_thread=True,
         )
 

@@ -3,20 +3,23 @@ that speak its protocol (CockroachDB, YugabyteDB), enforced over the SQL itself.
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from itertools import product
 
 import pytest
 
 from threadstore.queries import SortKey, ThreadQuery, encode_cursor
+from threadstore.search import SearchQuery, TextRole
 from threadstore.stores.postgres.migrate import migrations
 from threadstore.stores.postgres.statements import statements
-from threadstore.stores.postgres.thread_query import select
+from threadstore.stores.postgres.text_query import TextQuery
+from threadstore.stores.postgres.thread_query import select, select_best
 
 SCHEMA = "\n".join(migration.sql for migration in migrations())
 STATEMENTS = {
     f"{file}.{name}": text.decode()
-    for file in ("logs", "threads", "inspection")
+    for file in ("logs", "threads", "texts", "inspection")
     for name, text in statements(file).items()
 }
 TABLE = re.compile(r"CREATE TABLE (\S+) \((.*?)\n\)", re.DOTALL)
@@ -54,7 +57,7 @@ def lists() -> list[str]:
 
 def test_every_table_is_led_by_tenant_and_thread() -> None:
     tables = dict(TABLE.findall(without_comments(SCHEMA)))
-    assert len(tables) == 4
+    assert len(tables) == 6
     for name, body in tables.items():
         assert re.match(r"\s*tenant text NOT NULL,\s*thread_id uuid NOT NULL,", body), name
         (key,) = re.findall(r"PRIMARY KEY \((.*?)\)", body)
@@ -66,6 +69,8 @@ def test_no_unique_rule_is_without_tenant_and_thread() -> None:
     assert "UNIQUE" not in schema.upper()
     for columns in re.findall(r"CREATE INDEX \w+ ON \S+ \((.*?)\)", schema):
         assert columns.startswith("tenant, ")
+    # But one of words: policies and statements take what is the tenant's of what it finds.
+    assert re.findall(r"USING (\w+) \((\w+)\)", schema) == [("gin", "words")]
 
 
 @pytest.mark.parametrize(
@@ -111,6 +116,26 @@ def test_a_page_of_one_folder_starts_inside_an_index() -> None:
     sql, _ = select(ThreadQuery(sort_key=SortKey.RECENCY, cwds=("/a", "/a/")), "default", None)
     assert "cwd = %(cwd)s" in sql.decode()
     assert "ON threadstore.threads (tenant, cwd, recency_at, thread_id)" in SCHEMA
+
+
+def test_a_search_says_whose_texts_it_means() -> None:
+    every = SearchQuery(
+        text='"two words" beg*',
+        roles=(TextRole.USER,),
+        tools=("t",),
+        since=dt.datetime.now(dt.UTC),
+        until=dt.datetime.now(dt.UTC),
+    )
+    text = TextQuery(every, "default")
+    for ranked in (False, True):
+        query = ThreadQuery(archived=None)
+        made = select_best if ranked else select
+        found = text.scores() if ranked else text.threads()
+        sql = made(query, "default", None, found)[0].decode()
+        tables = re.findall(r"threadstore\.\w+ WHERE tenant = %\(tenant\)s", sql)
+        assert len(tables) == sql.count("threadstore.") > 1
+    for query_of in (text.count(), text.first_of(), text.of_one(descending=True)):
+        assert query_of.count(b"threadstore.") == query_of.count(b"WHERE tenant = %(tenant)s") == 1
 
 
 def test_an_append_reads_and_writes_no_metadata() -> None:

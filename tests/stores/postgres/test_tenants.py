@@ -8,11 +8,15 @@ from tests.stores.postgres.conftest import OpenStore
 
 from threadstore.errors import ThreadNotFound
 from threadstore.metadata import HistoryBase, MetadataOrigin, NewThread, ThreadMetadataPatch
+from threadstore.search import SearchQuery
 from threadstore.testing import items, record_thread
 from threadstore.testing.postgres_harness import PostgresHarness
 from threadstore.testing.postgres_server import PostgresServer
 
-TABLES = ("threads", "thread_logs", "thread_items", "thread_receipts")
+TABLES = (
+    *("threads", "thread_logs", "thread_items", "thread_receipts"),
+    *("thread_texts", "thread_text_marks"),
+)
 
 
 async def test_a_tenant_sees_its_own_threads_only(
@@ -63,6 +67,7 @@ async def test_the_server_itself_keeps_tenants_apart(
         thread = await record_thread(acme, harness.clock)
         await acme.resume_thread(thread.id)
         await acme.append_items(thread.id, [items.agent_message("x")], idempotency_key="k")
+        await acme.search_threads(SearchQuery(text="x"))
     count = f"SELECT count(*) FROM threadstore.{table}"
     assert harness.look(count)[0][0] > 0
     # Not the superuser, but the owner of the tables, with SQL that forgets to say whose rows.

@@ -20,7 +20,7 @@ from threadstore.errors import StoreUnavailable
 from threadstore.following import Signals
 from threadstore.stores.postgres.database import Connection, Database
 
-__all__ = ["LOOK", "News", "channel_of"]
+__all__ = ["LOOK", "News", "channel_of", "end_task"]
 
 LOOK: Final = 0.5
 """Seconds between two looks of a follower that is not told of anything."""
@@ -77,12 +77,12 @@ class News(Signals):
                     self._threads.pop(payload, None)
                 if not self._followers:
                     ears, self._ears = self._ears, None
-                    await _end(ears)
+                    await end_task(ears)
 
     async def close(self) -> None:
         """Say nothing more and hear nothing more; followers find out that the store is closed."""
         mouth, self._mouth = self._mouth, None
-        await _end(mouth)
+        await end_task(mouth)
         self._unsaid.clear()
         self.ring_all()
 
@@ -139,7 +139,7 @@ def _hash(word: str, tenant: str) -> str:
     return hashlib.blake2b(text, digest_size=16).hexdigest()
 
 
-async def _end(task: asyncio.Task[None] | None) -> None:
+async def end_task(task: asyncio.Task[None] | None) -> None:
     """Cancel a task and wait for its end, also if the caller is cancelled meanwhile."""
     if task is None:
         return

@@ -9,8 +9,9 @@ import msgspec
 from threadstore.errors import StoreUnavailable
 from threadstore.metadata import StoredThread, source_kind
 from threadstore.queries import git_origin, resolve_cwd, searchable_text
+from threadstore.search.tokens import words
 
-__all__ = ["columns", "decode_record", "plain_text"]
+__all__ = ["columns", "decode_record", "plain_text", "vector"]
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder(StoredThread).decode
@@ -56,6 +57,12 @@ def plain_text(text: str) -> str:
     if "\0" in text:
         text = text.replace("\0", "\ufffd")
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def vector(text: str) -> str:
+    """The different words of a text, as the server reads a ``tsvector``. Words have no characters
+    that would have to be quoted; their places are left out, for the server keeps only 16,383."""
+    return " ".join(dict.fromkeys(words(text)))
 
 
 def _optional(text: str | None) -> str | None:

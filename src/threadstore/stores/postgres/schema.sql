@@ -29,7 +29,8 @@ CREATE TABLE threadstore.thread_logs (
     last_batch bigint NOT NULL,
     epoch bigint NOT NULL,
     holder text,
-    expires_at timestamp with time zone
+    expires_at timestamp with time zone,
+    texts_pending boolean DEFAULT true NOT NULL
 )
 WITH (fillfactor='70');
 
@@ -43,6 +44,29 @@ CREATE TABLE threadstore.thread_receipts (
 );
 
 ALTER TABLE ONLY threadstore.thread_receipts FORCE ROW LEVEL SECURITY;
+
+CREATE TABLE threadstore.thread_text_marks (
+    tenant text NOT NULL,
+    thread_id uuid NOT NULL,
+    "position" bigint NOT NULL,
+    state json NOT NULL
+)
+WITH (fillfactor='70');
+
+ALTER TABLE ONLY threadstore.thread_text_marks FORCE ROW LEVEL SECURITY;
+
+CREATE TABLE threadstore.thread_texts (
+    tenant text NOT NULL,
+    thread_id uuid NOT NULL,
+    "position" bigint NOT NULL,
+    log_id uuid NOT NULL,
+    role text NOT NULL,
+    tool text,
+    said_at timestamp with time zone NOT NULL,
+    words tsvector NOT NULL
+);
+
+ALTER TABLE ONLY threadstore.thread_texts FORCE ROW LEVEL SECURITY;
 
 CREATE TABLE threadstore.threads (
     tenant text NOT NULL,
@@ -78,10 +102,20 @@ ALTER TABLE ONLY threadstore.thread_logs
 ALTER TABLE ONLY threadstore.thread_receipts
     ADD CONSTRAINT thread_receipts_pkey PRIMARY KEY (tenant, thread_id, idempotency_key);
 
+ALTER TABLE ONLY threadstore.thread_text_marks
+    ADD CONSTRAINT thread_text_marks_pkey PRIMARY KEY (tenant, thread_id);
+
+ALTER TABLE ONLY threadstore.thread_texts
+    ADD CONSTRAINT thread_texts_pkey PRIMARY KEY (tenant, thread_id, "position");
+
 ALTER TABLE ONLY threadstore.threads
     ADD CONSTRAINT threads_pkey PRIMARY KEY (tenant, thread_id);
 
 CREATE INDEX thread_logs_base ON threadstore.thread_logs USING btree (tenant, base_thread_id) WHERE (base_thread_id IS NOT NULL);
+
+CREATE INDEX thread_logs_pending ON threadstore.thread_logs USING btree (tenant, thread_id) WHERE texts_pending;
+
+CREATE INDEX thread_texts_words ON threadstore.thread_texts USING gin (words) WITH (gin_pending_list_limit='256');
 
 CREATE INDEX threads_archived_created ON threadstore.threads USING btree (tenant, created_at, thread_id) WHERE (archived_at IS NOT NULL);
 
@@ -99,11 +133,17 @@ CREATE INDEX threads_recency ON threadstore.threads USING btree (tenant, recency
 
 CREATE INDEX threads_updated ON threadstore.threads USING btree (tenant, updated_at, thread_id) WHERE (archived_at IS NULL);
 
+CREATE POLICY search ON threadstore.thread_texts AS RESTRICTIVE FOR SELECT USING ((words @@ (COALESCE(NULLIF(current_setting('threadstore.search'::text, true), ''::text), '!nothing'::text))::tsquery));
+
 CREATE POLICY tenant ON threadstore.thread_items USING ((tenant = current_setting('threadstore.tenant'::text, true)));
 
 CREATE POLICY tenant ON threadstore.thread_logs USING ((tenant = current_setting('threadstore.tenant'::text, true)));
 
 CREATE POLICY tenant ON threadstore.thread_receipts USING ((tenant = current_setting('threadstore.tenant'::text, true)));
+
+CREATE POLICY tenant ON threadstore.thread_text_marks USING ((tenant = current_setting('threadstore.tenant'::text, true)));
+
+CREATE POLICY tenant ON threadstore.thread_texts USING ((tenant = current_setting('threadstore.tenant'::text, true)));
 
 CREATE POLICY tenant ON threadstore.threads USING ((tenant = current_setting('threadstore.tenant'::text, true)));
 
@@ -113,8 +153,13 @@ ALTER TABLE threadstore.thread_logs ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE threadstore.thread_receipts ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE threadstore.thread_text_marks ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE threadstore.thread_texts ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE threadstore.threads ENABLE ROW LEVEL SECURITY;
 
 INSERT INTO threadstore.migrations (version, name, checksum) VALUES
     (1, 'threads', '27c35fffdfe5f5428c138865f31d9c74773be122fe91692896d443023b945fd6'),
-    (2, 'models_and_remotes', '125a391173b7ef4ed675759b970880a20b86813e802519fe1bd3cea148cd6d7a');
+    (2, 'models_and_remotes', '125a391173b7ef4ed675759b970880a20b86813e802519fe1bd3cea148cd6d7a'),
+    (3, 'texts', 'a0db34c1924884e17318c7f516c6dc2666e27032fd27492a871704ec77ed7762');

@@ -22,6 +22,7 @@ from threadstore.metadata import (
     thread_of,
 )
 from threadstore.queries import ThreadPage, ThreadQuery
+from threadstore.search import OccurrencePage, SearchPage, SearchQuery
 from threadstore.store import (
     AppendReceipt,
     Capabilities,
@@ -37,6 +38,9 @@ from threadstore.stores.postgres.database import Connection, Database
 from threadstore.stores.postgres.logs import Head, Logs, parse_batch
 from threadstore.stores.postgres.notify import LOOK, News
 from threadstore.stores.postgres.recorder import Recorder
+from threadstore.stores.postgres.text_feeder import Feeder
+from threadstore.stores.postgres.text_index import TextIndex
+from threadstore.stores.postgres.text_search import TextSearch
 from threadstore.stores.postgres.threads import Threads
 from threadstore.stores.postgres.writers import LiveWriter, Writers
 from threadstore.version import VERSION
@@ -57,8 +61,10 @@ class PostgresThreadStore(ThreadStore):
         self._news = News(self._database, listen=not config.transaction_pooling)
         self._writers = Writers(self._database, config)
         self._recorder = Recorder(
-            self._database, config, self._clock, self._writers.holder, self._news.tell
+            self._database, config, self._clock, self._writers.holder, self._appended
         )
+        self._feeder = Feeder(TextIndex(self._database, self._threads, self._logs))
+        self._search = TextSearch(self._database, self._threads, self._feeder)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -67,6 +73,7 @@ class PostgresThreadStore(ThreadStore):
             permanent_idempotency_keys=True,
             fork_by_reference=True,
             exclusive_writers=True,
+            search_threads=True,
             watch_thread=True,
         )
 
@@ -88,6 +95,7 @@ class PostgresThreadStore(ThreadStore):
             await self._writers.close()
         finally:
             self._opened = False
+            await self._feeder.close()
             await self._news.close()
             await self._database.close()
 
@@ -384,7 +392,31 @@ class PostgresThreadStore(ThreadStore):
             )
         return family
 
+    # Search
+
+    async def search_threads(self, query: SearchQuery) -> SearchPage:
+        self._check_open()
+        check_class(query, SearchQuery)
+        return await self._search.threads(query)
+
+    async def search_occurrences(
+        self,
+        thread_id: str,
+        query: SearchQuery,
+        *,
+        cursor: str | None = None,
+        limit: int = 25,
+        descending: bool = False,
+    ) -> OccurrencePage:
+        thread = await self.read_thread(thread_id)
+        check_class(query, SearchQuery)
+        return await self._search.occurrences(thread, query, cursor, limit, descending=descending)
+
     # Private
+
+    def _appended(self, thread_id: str) -> None:
+        self._news.tell(thread_id)
+        self._feeder.note(thread_id)
 
     def _check_open(self) -> None:
         if not self._opened:

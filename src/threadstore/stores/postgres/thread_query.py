@@ -10,7 +10,7 @@ from threadstore.ids import parse_thread_id
 from threadstore.queries import SortKey, ThreadQuery, resolve_cwd, thread_place
 from threadstore.stores.postgres.records import plain_text
 
-__all__ = ["select"]
+__all__ = ["select", "select_best"]
 
 _SORT_COLUMN: Final = {
     SortKey.CREATED: "created_at",
@@ -20,15 +20,19 @@ _SORT_COLUMN: Final = {
 
 
 def select(
-    query: ThreadQuery, tenant: str, family: Collection[str] | None
+    query: ThreadQuery, tenant: str, family: Collection[str] | None, found: str | None = None
 ) -> tuple[bytes, dict[str, Any]]:
     """SQL and values for the records of up to ``limit + 1`` threads.
 
-    *family*: the descendants of ``ancestor_id``, if it is asked for. Raises
-    :class:`InvalidRequest` for a bad cursor.
+    *family*: the descendants of ``ancestor_id``, if it is asked for. *found*: SQL of the ids that
+    are possible. Raises :class:`InvalidRequest` for a bad cursor.
     """
     values: dict[str, Any] = {"tenant": tenant, "limit": query.limit + 1}
     where = ["tenant = %(tenant)s", *_filters(query, family, values)]
+    begin = ""
+    if found is not None:
+        begin = f"WITH found AS MATERIALIZED ({found}) "
+        where.append("thread_id IN (SELECT thread_id FROM found)")
     column = _SORT_COLUMN[query.sort_key]
     place = thread_place(query)
     if place is not None:
@@ -44,10 +48,31 @@ def select(
         for half in _halves(query)
     ]
     if len(halves) == 1:
-        return halves[0].encode(), values
+        return f"{begin}{halves[0]}".encode(), values
     # Each half has an index of its own; together they have none.
     both = " UNION ALL ".join(f"({half})" for half in halves)
-    return f"SELECT record FROM ({both}) AS threads {order}".encode(), values
+    return f"{begin}SELECT record FROM ({both}) AS threads {order}".encode(), values
+
+
+def select_best(
+    query: ThreadQuery, tenant: str, family: Collection[str] | None, scores: str
+) -> tuple[bytes, dict[str, Any]]:
+    """SQL and values for the records of ``most`` threads: those with the best of *scores* first,
+    among equals in the order of *query*. Its limit and cursor do not matter."""
+    values: dict[str, Any] = {"tenant": tenant}
+    where = ["tenant = %(tenant)s", *_filters(query, family, values)]
+    if query.archived is not None:
+        where += _halves(query)
+    column, direction = _SORT_COLUMN[query.sort_key], "DESC" if query.descending else "ASC"
+    listed = (
+        f"SELECT record, {column} AS moment, thread_id FROM threadstore.threads"
+        f" WHERE {' AND '.join(where)}"
+    )
+    return (
+        f"WITH found AS MATERIALIZED ({scores}) SELECT record"
+        f" FROM ({listed}) AS listed JOIN found USING (thread_id)"
+        f" ORDER BY score DESC, moment {direction}, thread_id {direction} LIMIT %(most)s"
+    ).encode(), values
 
 
 def _halves(query: ThreadQuery) -> list[str]:

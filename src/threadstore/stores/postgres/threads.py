@@ -8,12 +8,13 @@ from typing import Any, Final
 from threadstore.errors import Conflict, StoreUnavailable, ThreadNotFound
 from threadstore.metadata import StoredThread
 from threadstore.queries import ThreadPage, ThreadQuery, thread_cursor
-from threadstore.stores.postgres.database import Connection, Database, Overtaken
-from threadstore.stores.postgres.records import columns, decode_record
+from threadstore.search.texts import title_text
+from threadstore.stores.postgres.database import Connection, Database, Overtaken, Row
+from threadstore.stores.postgres.records import columns, decode_record, vector
 from threadstore.stores.postgres.statements import statement
 from threadstore.stores.postgres.thread_query import select
 
-__all__ = ["Threads"]
+__all__ = ["Threads", "page_of"]
 
 _READ: Final = statement("threads", "read")
 _CREATE: Final = statement("threads", "create")
@@ -24,8 +25,11 @@ _LOCK_ONE: Final = statement("threads", "lock_one")
 _READ_FAMILY: Final = statement("threads", "read_family")
 _FORKS: Final = statement("threads", "forks")
 _DELETES: Final = tuple(
-    statement("threads", f"delete_{table}") for table in ("receipts", "items", "logs", "threads")
+    statement("threads", f"delete_{table}")
+    for table in ("texts", "text_marks", "receipts", "items", "logs", "threads")
 )
+_TITLE: Final = statement("texts", "title")
+_NO_TITLE: Final = statement("texts", "no_title")
 _NOBODY: Final = "00000000-0000-0000-0000-000000000000"
 _TRIES: Final = 100
 """Changes of others that one change may meet before it gives up."""
@@ -49,6 +53,8 @@ class Threads:
     async def create(self, connection: Connection, thread: StoredThread) -> None:
         """Add a row, within a transaction."""
         await connection.execute(_CREATE, self._values(**columns(thread)))
+        if title_text(thread) is not None:
+            await self._index_title(connection, thread)
 
     async def change(
         self, thread_id: str, apply: Callable[[StoredThread], StoredThread]
@@ -66,8 +72,7 @@ class Threads:
             changed = apply(thread)
             if changed == thread:
                 return thread
-            values = self._values(**columns(changed), version=version)
-            if await self._database.change(_UPDATE, values):
+            if await self._write(changed, version, title=title_text(changed) != title_text(thread)):
                 return changed
         raise StoreUnavailable(
             f"others keep changing thread {thread_id}", hint="try again in a moment"
@@ -75,14 +80,12 @@ class Threads:
 
     async def page(self, query: ThreadQuery) -> ThreadPage:
         """A page of threads with history."""
-        family = None
-        if query.ancestor_id is not None:
-            family = (await self.family(query.ancestor_id))[1:]
-        sql, values = select(query, self._database.tenant, family)
-        rows = await self._database.rows(sql, values)
-        threads = tuple([decode_record(row[0]) for row in rows[: query.limit]])
-        more = len(rows) > query.limit
-        return ThreadPage(threads, thread_cursor(query, threads[-1]) if more else None)
+        sql, values = select(query, self._database.tenant, await self.descendants(query))
+        return page_of(query, await self._database.rows(sql, values))
+
+    async def descendants(self, query: ThreadQuery) -> list[str] | None:
+        """Those of ``ancestor_id``, if it is asked for."""
+        return None if query.ancestor_id is None else (await self.family(query.ancestor_id))[1:]
 
     async def family(self, thread_id: str) -> list[str]:
         """The thread and all it spawned, parents first."""
@@ -136,6 +139,29 @@ class Threads:
         for query in _DELETES:
             await connection.execute(query, values)
 
+    async def _write(self, thread: StoredThread, version: int, *, title: bool) -> bool:
+        """Whether a thread was as it had been read, and is changed now; its *title* too."""
+        values = self._values(**columns(thread), version=version)
+        if not title:
+            return bool(await self._database.change(_UPDATE, values))
+
+        async def write(connection: Connection) -> bool:
+            if not (await connection.execute(_UPDATE, values)).rowcount:
+                return False
+            await self._index_title(connection, thread)
+            return True
+
+        return await self._database.transaction(write)
+
+    async def _index_title(self, connection: Connection, thread: StoredThread) -> None:
+        """Have a search find a thread by its name and title from now on."""
+        title = title_text(thread)
+        if title is None:
+            await connection.execute(_NO_TITLE, self._values(thread=thread.id))
+            return
+        values = self._values(thread=thread.id, said_at=title.said_at, words=vector(title.text))
+        await connection.execute(_TITLE, {**values, "role": title.role.value})
+
     async def _lock(
         self, connection: Connection, ids: Collection[str]
     ) -> list[tuple[str, str | None]]:
@@ -153,6 +179,13 @@ class Threads:
 
     def _values(self, **values: Any) -> dict[str, Any]:
         return {"tenant": self._database.tenant, **values}
+
+
+def page_of(query: ThreadQuery, rows: list[Row]) -> ThreadPage:
+    """The page that the rows of :func:`select` make."""
+    threads = tuple([decode_record(row[0]) for row in rows[: query.limit]])
+    more = len(rows) > query.limit
+    return ThreadPage(threads, thread_cursor(query, threads[-1]) if more else None)
 
 
 async def _rows(connection: Connection, query: bytes, values: dict[str, Any]) -> list[Any]:

@@ -14,11 +14,11 @@ FOR SHARE
 -- the id after the lease has run out takes it over.
 INSERT INTO threadstore.thread_logs AS log (
     tenant, thread_id, position, next_ordinal, base_thread_id, base_position, last_batch,
-    epoch, holder, expires_at
+    epoch, holder, expires_at, texts_pending
 )
 VALUES (
     %(tenant)s, %(thread)s, %(position)s, %(next_ordinal)s, %(base)s, %(position)s, 0,
-    1, %(holder)s, now() + make_interval(secs => %(expiry)s)
+    1, %(holder)s, now() + make_interval(secs => %(expiry)s), true
 )
 ON CONFLICT (tenant, thread_id) DO UPDATE
 SET position = excluded.position,
@@ -118,7 +118,8 @@ VALUES (%(tenant)s, %(thread)s, %(key)s, %(end)s)
 UPDATE threadstore.thread_logs
 SET epoch = epoch + 1,
     holder = %(holder)s,
-    expires_at = now() + make_interval(secs => %(expiry)s)
+    expires_at = now() + make_interval(secs => %(expiry)s),
+    texts_pending = true
 WHERE tenant = %(tenant)s AND thread_id = %(thread)s
     AND position > base_position
     AND (holder IS NULL OR expires_at <= now() OR holder = %(holder)s)

@@ -68,6 +68,14 @@ LIMIT 1
 DELETE FROM threadstore.thread_receipts
 WHERE tenant = %(tenant)s AND thread_id = ANY(%(threads)s::uuid[])
 
+-- name: delete_texts
+DELETE FROM threadstore.thread_texts
+WHERE tenant = %(tenant)s AND thread_id = ANY(%(threads)s::uuid[])
+
+-- name: delete_text_marks
+DELETE FROM threadstore.thread_text_marks
+WHERE tenant = %(tenant)s AND thread_id = ANY(%(threads)s::uuid[])
+
 -- name: delete_items
 DELETE FROM threadstore.thread_items
 WHERE tenant = %(tenant)s AND thread_id = ANY(%(threads)s::uuid[])
