@@ -1,4 +1,4 @@
-"""A store that cannot be followed says so."""
+"""A store that cannot be followed or searched says so, and keeps the rest of the contract."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ from threadstore.store import Capabilities, Durability, ThreadStore
 from threadstore.stores.memory import MemoryThreadStore
 from threadstore.testing import MemoryHarness
 from threadstore.testing.cases.capabilities import CapabilityTests
+from threadstore.testing.cases.following import FollowingTests
+from threadstore.testing.cases.search_pages import SearchFilterTests
 
 
 class Unwatchable(MemoryThreadStore):
-    """The memory store without the capability."""
+    """The memory store without these capabilities."""
 
     watch_thread = ThreadStore.watch_thread
+    search_threads = ThreadStore.search_threads
+    search_occurrences = ThreadStore.search_occurrences
 
     @property
     def capabilities(self) -> Capabilities:
@@ -30,7 +34,9 @@ class UnwatchableHarness(MemoryHarness):
         return Unwatchable(clock=self.clock)
 
 
-class TestUnwatchableStore(CapabilityTests):
+class TestUnwatchableStore(FollowingTests, SearchFilterTests, CapabilityTests):
+    """Cases of what a store cannot do keep no other cases from it."""
+
     @pytest.fixture
     def harness(self) -> UnwatchableHarness:
         return UnwatchableHarness()

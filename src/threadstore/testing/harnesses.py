@@ -70,7 +70,12 @@ class MemoryHarness(StoreHarness):
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(durability=Durability.NONE, fork_by_reference=True, watch_thread=True)
+        return Capabilities(
+            durability=Durability.NONE,
+            fork_by_reference=True,
+            search_threads=True,
+            watch_thread=True,
+        )
 
     def make_store(self) -> MemoryThreadStore:
         """The store that :meth:`open` opens."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from typing import Any, TypeVar
 
 import msgspec
 import pytest
@@ -48,6 +48,32 @@ class Cases:
         if harness.capabilities.durability is Durability.NONE:
             pytest.skip("the store declares durability `none`")
         return harness
+
+    @pytest.fixture
+    def _follows(self, harness: StoreHarness) -> None:
+        if not harness.capabilities.watch_thread:
+            pytest.skip("the store declares no watch_thread")
+
+    @pytest.fixture
+    def _searches(self, harness: StoreHarness) -> None:
+        if not harness.capabilities.search_threads:
+            pytest.skip("the store declares no search_threads")
+
+
+C = TypeVar("C", bound=type[Cases])
+
+
+def where(fixture: str) -> Callable[[C], C]:
+    """The cases of a class need a fixture, and no others of the class that has them all: unlike
+    ``autouse`` and marks of a class, which its subclasses take over."""
+
+    def mark(cases: C) -> C:
+        for name, case in vars(cases).items():
+            if name.startswith("test_"):
+                pytest.mark.usefixtures(fixture)(case)
+        return cases
+
+    return mark
 
 
 def check_error(error: ThreadStoreError) -> None:

@@ -58,6 +58,8 @@ class CapabilityTests(Cases):
                 await store.search_threads(SearchQuery(text="needle"))
             check_error(caught.value)
             assert caught.value.operation == "search_threads"
+            with pytest.raises(Unsupported):
+                await store.search_occurrences(wanted.id, SearchQuery(text="needle"))
             return
         page = await store.search_threads(SearchQuery(text="needle"))
         assert [hit.thread.id for hit in page.items] == [wanted.id]

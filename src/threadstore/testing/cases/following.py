@@ -13,7 +13,7 @@ from threadstore.history.items import DamagedLine, RolloutItem
 from threadstore.metadata import HistoryBase, NewThread
 from threadstore.store import ThreadStore
 from threadstore.testing import items
-from threadstore.testing.cases.base import Cases, bodies, check_error, unknown_id
+from threadstore.testing.cases.base import Cases, bodies, check_error, unknown_id, where
 from threadstore.testing.clock import ManualClock
 from threadstore.testing.harness import Corruption, StoreHarness
 from threadstore.testing.seeds import empty_thread, record_thread
@@ -57,13 +57,9 @@ def _positions(entries: Entries) -> list[int | None]:
     return [entry.position for entry in entries]
 
 
+@where("_follows")
 class FollowingTests(Cases):
     """The capability ``watch_thread``, where declared; the others are in ``CapabilityTests``."""
-
-    @pytest.fixture(autouse=True)
-    def _declared(self, harness: StoreHarness) -> None:
-        if not harness.capabilities.watch_thread:
-            pytest.skip("the store declares no watch_thread")
 
     async def test_what_is_there_comes_first(self, store: ThreadStore, clock: ManualClock) -> None:
         thread = await record_thread(store, clock)

@@ -8,8 +8,8 @@ from threadstore.errors import InvalidRequest
 from threadstore.search.texts import MAX_TEXT
 from threadstore.store import ThreadStore
 from threadstore.testing import items
+from threadstore.testing.cases.base import Cases, where
 from threadstore.testing.cases.search_base import (
-    SearchCases,
     found,
     hits,
     marked,
@@ -29,7 +29,8 @@ __all__ = ["SearchMatchTests", "SearchTextTests"]
 _every_sample = pytest.mark.parametrize("case", SAMPLES, ids=str)
 
 
-class SearchMatchTests(SearchCases):
+@where("_searches")
+class SearchMatchTests(Cases):
     """One text; the rules of :mod:`threadstore.search.wanted` in examples."""
 
     @_every_sample
@@ -63,7 +64,8 @@ class SearchMatchTests(SearchCases):
                 assert hit.found == each
 
 
-class SearchTextTests(SearchCases):
+@where("_searches")
+class SearchTextTests(Cases):
     """Which texts there are, how they are shown, and what cannot be searched for."""
 
     async def test_all_words_are_in_one_text(self, store: ThreadStore, clock: ManualClock) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-import pytest
 
 from threadstore.errors import InvalidRequest
 from threadstore.history.items import RolloutItem
@@ -15,13 +14,11 @@ from threadstore.queries import ThreadQuery
 from threadstore.search import Occurrence, SearchHit, SearchQuery
 from threadstore.store import ThreadStore
 from threadstore.testing import items
-from threadstore.testing.cases.base import Cases, check_error
+from threadstore.testing.cases.base import check_error
 from threadstore.testing.clock import ManualClock
-from threadstore.testing.harness import StoreHarness
 from threadstore.testing.seeds import record_thread
 
 __all__ = [
-    "SearchCases",
     "check_occurrence",
     "found",
     "hits",
@@ -36,15 +33,6 @@ __all__ = [
 _OWN = frozenset(SearchQuery.__struct_fields__) - {"threads"}
 _LONGEST = 400
 """Characters of a snippet, whatever was found."""
-
-
-class SearchCases(Cases):
-    """Cases for stores that search; the others are in ``CapabilityTests``."""
-
-    @pytest.fixture(autouse=True)
-    def _declared(self, harness: StoreHarness) -> None:
-        if not harness.capabilities.search_threads:
-            pytest.skip("the store declares no search_threads")
 
 
 def search(text: str, **fields: Any) -> SearchQuery:

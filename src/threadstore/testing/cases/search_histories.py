@@ -10,9 +10,8 @@ from threadstore.ids import new_thread_id
 from threadstore.metadata import HistoryBase, NewThread
 from threadstore.store import Durability, ThreadStore
 from threadstore.testing import items
-from threadstore.testing.cases.base import explicit, observed
+from threadstore.testing.cases.base import Cases, explicit, observed, where
 from threadstore.testing.cases.search_base import (
-    SearchCases,
     found,
     hits,
     occurrences,
@@ -32,7 +31,8 @@ async def _places(store: ThreadStore, thread_id: str, text: str) -> list[int]:
     return [each.position for each in await occurrences(store, thread_id, search(text))]
 
 
-class SearchFreshnessTests(SearchCases):
+@where("_searches")
+class SearchFreshnessTests(Cases):
     """What was written is found at once, what is gone is not found any more."""
 
     async def test_an_append_is_found_at_once(self, store: ThreadStore) -> None:
@@ -164,7 +164,8 @@ class SearchFreshnessTests(SearchCases):
         assert await found(store, "hay") == [again.id]
 
 
-class SearchHistoryTests(SearchCases):
+@where("_searches")
+class SearchHistoryTests(Cases):
     """Rollbacks, forks, old and paginated histories, damage."""
 
     async def test_what_was_rolled_back_is_not_found(

@@ -14,9 +14,16 @@ from threadstore.queries import SortKey, ThreadQuery
 from threadstore.search import SearchPage, SearchQuery
 from threadstore.store import ThreadStore
 from threadstore.testing import items
-from threadstore.testing.cases.base import check_error, explicit, listed, observed, unknown_id
+from threadstore.testing.cases.base import (
+    Cases,
+    check_error,
+    explicit,
+    listed,
+    observed,
+    unknown_id,
+    where,
+)
 from threadstore.testing.cases.search_base import (
-    SearchCases,
     found,
     hits,
     occurrences,
@@ -31,7 +38,8 @@ from threadstore.testing.seeds import empty_thread, record_thread, spawned_by
 __all__ = ["SearchFilterTests", "SearchPageTests"]
 
 
-class SearchFilterTests(SearchCases):
+@where("_searches")
+class SearchFilterTests(Cases):
     """The filters of ``SearchQuery.threads``, and the times of texts."""
 
     async def test_search_among_archived_threads(
@@ -147,7 +155,8 @@ class SearchFilterTests(SearchCases):
         assert await found(store, "needle") == []
 
 
-class SearchPageTests(SearchCases):
+@where("_searches")
+class SearchPageTests(Cases):
     """Orders, pages and cursors."""
 
     @pytest.mark.parametrize("key", SortKey)
