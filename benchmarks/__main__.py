@@ -1,8 +1,7 @@
 """Run the benchmarks and print one table.
 
 ``python -m benchmarks`` runs all; ``python -m benchmarks append list`` those whose name contains a
-word. Each line is a ratio of two figures measured in turn, A B A B, in this run; each is the best
-of its rounds.
+word. Each line is a ratio of two figures measured in turn, A B A B, in this run.
 """
 
 from __future__ import annotations
@@ -10,35 +9,63 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
-import platform
 import sys
 import tempfile
+from pathlib import Path
 
-GROUPS = ("append", "lists", "history", "indexing", "startup", "postgres", "app_server")
+from benchmarks import page, sizes
+from benchmarks.measure import aligned
+
+GROUPS = ("append", "lists", "history", "startup", "indexing", "app_server", "postgres")
 
 
 def main() -> int:
     """Print the table; exit 1 if a goal is missed."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("words", nargs="*", help="run only the lines whose name contains a word")
-    parser.add_argument("--folder", help="where to put test homes (default: a temporary folder)")
-    options = parser.parse_args()
-    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
-    print(f"{'what':<44} {'ours':>14} {'limit':>14} {'ratio':>7} {'goal':>8}")
+    options = _options()
+    if options.quick:
+        sizes.set_quick()
+    # As installed: the compiled form of a module is kept, whatever the developer's shell says.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    run = page.Run.here(quick=sizes.is_quick())
+    print(run.machine)
     missed = 0
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        for group in GROUPS:
-            module = importlib.import_module(f"benchmarks.{group}")
-            for bench in module.BENCHES:
-                name = f"{group} {bench.__name__}"
-                if options.words and not any(word in name for word in options.words):
-                    continue
-                for result in bench(os.path.join(folder, name.replace(" ", "-"))):
-                    print(result.line(), flush=True)
-                    missed += not result.met
+        for name in GROUPS:
+            missed += _run_group(name, options, folder, run)
+    if options.write is not None:
+        page.write(options.write, run)
     if missed:
         print(f"{missed} below their goal", file=sys.stderr)
     return 1 if missed else 0
+
+
+def _run_group(name: str, options: argparse.Namespace, folder: str, run: page.Run) -> int:
+    """Run what was asked for of a group; the number of goals that it missed."""
+    module = importlib.import_module(f"benchmarks.{name}")
+    title = (module.__doc__ or name).splitlines()[0].rstrip(".")
+    missed, begun = 0, False
+    for bench in module.BENCHES:
+        label = f"{name} {bench.__name__}"
+        if options.words and not any(word in label for word in options.words):
+            continue
+        if not begun:
+            print(f"\n{title}")
+            print(aligned(("", "ours", "beside", "ratio", "goal", "")))
+            begun = True
+        for result in bench(os.path.join(folder, label.replace(" ", "-"))):
+            print(result.line(), flush=True)
+            run.add(title, result)
+            missed += result.verdict == "missed"
+    return missed
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("words", nargs="*", help="run only what has one of these in its name")
+    parser.add_argument("--quick", action="store_true", help="small sizes: to see that it works")
+    parser.add_argument("--folder", help="where to put test homes (default: a temporary folder)")
+    parser.add_argument("--write", metavar="PATH", type=Path, help="write the page of this run")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":
