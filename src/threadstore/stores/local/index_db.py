@@ -226,7 +226,9 @@ class IndexDb:
         cwds = resolved_cwds
         if cwds is None and query.cwds is not None:
             cwds = {resolve_cwd(cwd) for cwd in query.cwds}
-        rows = index_query.find(query, cwds, self.shelves(), self.rows)
+        shelves = self.shelves()
+        with self._watching() as database:
+            rows = index_query.find(query, cwds, shelves, database.rows)
         more = len(rows) > query.limit
         rows = rows[: query.limit]
         cursor = index_query.cursor_after(query, *rows[-1][:2]) if more else None
@@ -246,12 +248,14 @@ class IndexDb:
     def _rows_of_shelves(self) -> int:
         return int(self.rows("SELECT count(*) FROM shelves")[0][0])
 
-    def read_titles(self, limit: int = 1000) -> bool:
-        """Read the texts of up to so many new threads for search terms, in a transaction of its
-        own; whether there may be more. Until then such threads are found all the same, slower."""
-        if not self.rows("SELECT 1 FROM unread_titles LIMIT 1"):
-            return False
-        with self._watching() as database, database.transaction():
+    def has_unread_titles(self) -> bool:
+        """Whether the texts of some threads are not read yet for search terms: such threads are
+        found all the same, slower."""
+        return bool(self.rows("SELECT 1 FROM unread_titles LIMIT 1"))
+
+    def read_titles(self, limit: int, *, patience: float | None = None) -> bool:
+        """Read the texts of up to so many, in a transaction of its own; whether there are more."""
+        with self._watching() as database, database.transaction(patience=patience):
             return index_titles.read(database.run, limit)
 
     def _threads(self, rows: list[tuple[Any, ...]]) -> tuple[StoredThread, ...]:
