@@ -42,6 +42,14 @@ class LocalStoreConfig(msgspec.Struct, frozen=True, kw_only=True):
     busy_timeout: float = 5.0
     """Seconds to wait for a locked database, as Codex waits."""
 
+    text_index: bool = True
+    """Keep an index of texts in a file beside the list index, from the first search on. Off, or
+    where the list index has no file: each search reads all histories."""
+
+    search_patience: float = 2.0
+    """Seconds for which a search brings that index up to date before it answers with what is
+    there, and says so."""
+
 
 class PostgresStoreConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of the PostgreSQL store. Times are in seconds."""

@@ -18,7 +18,7 @@ that raises has changed nothing, unless its text says otherwise.
 from __future__ import annotations
 
 import abc
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from enum import StrEnum
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
@@ -456,6 +456,13 @@ class ThreadStore(abc.ABC):
         """
         del query
         raise Unsupported("search_threads")
+
+    async def prepare_search(self, on_progress: Callable[[int, int], None] | None = None) -> None:
+        """Build the index that searches need, if there is one and something is missing in it, and
+        keep it in step while the store is open. Without this a search does what it has time for.
+
+        *on_progress* is told, maybe in another thread, how many threads are done of how many.
+        """
 
     async def search_occurrences(
         self,

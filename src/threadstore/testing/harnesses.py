@@ -131,6 +131,7 @@ class LocalHarness(StoreHarness):
             rollout_paths=True,
             exclusive_writers=True,
             fork_by_reference=True,
+            search_threads=True,
             watch_thread=True,
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import aclosing
 from typing import Any, TypeVar
 
@@ -129,6 +129,9 @@ class ThreadStoreWrapper(ThreadStore):
 
     async def search_threads(self, query: SearchQuery) -> SearchPage:
         return await self.run("search_threads", self.inner.search_threads(query))
+
+    async def prepare_search(self, on_progress: Callable[[int, int], None] | None = None) -> None:
+        await self.run("prepare_search", self.inner.prepare_search(on_progress))
 
     async def search_occurrences(
         self,

@@ -110,6 +110,11 @@ class Home(msgspec.Struct, frozen=True, kw_only=True):
         """Our own, disposable list index."""
         return f"{self.sqlite_home}/threadstore_1.sqlite"
 
+    @property
+    def text_db(self) -> str:
+        """Our own, disposable index of texts."""
+        return f"{self.sqlite_home}/threadstore_text_1.sqlite"
+
 
 class RolloutName(msgspec.Struct, frozen=True, kw_only=True):
     """What the name of a rollout file says."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack, suppress
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
@@ -36,7 +36,6 @@ from threadstore.store import (
     Finding,
     Repair,
     RepairedLine,
-    ThreadStore,
     check_append,
     check_class,
     check_lines,
@@ -49,19 +48,26 @@ from threadstore.stores.local.forks import base_of_new, history_base, lineage_of
 from threadstore.stores.local.home_config import check_home, read_home_config
 from threadstore.stores.local.index_db import IndexDb
 from threadstore.stores.local.locks import check_unused
+from threadstore.stores.local.marks import KeptMarks
 from threadstore.stores.local.metadata import MetadataWriter
 from threadstore.stores.local.paths import (
     Home,
     find_rollout,
     new_rollout_path,
 )
+from threadstore.stores.local.places import Places
 from threadstore.stores.local.reader import Batch
 from threadstore.stores.local.reading import HistoryReading
 from threadstore.stores.local.state_db import StateDb
 from threadstore.stores.local.sync import IndexSync
 from threadstore.stores.local.tail import LOOK, Tail
+from threadstore.stores.local.text_store import SearchedStore
+from threadstore.stores.local.title_reader import TitleReader
 from threadstore.stores.local.writers import LiveWriter, Writers, in_worker, others_first
 from threadstore.version import VERSION
+
+if TYPE_CHECKING:
+    from threadstore.stores.local.text_verbs import TextVerbs
 
 __all__ = ["LocalThreadStore"]
 
@@ -72,11 +78,12 @@ _CAPABILITIES: Final = Capabilities(
     rollout_paths=True,
     exclusive_writers=True,
     fork_by_reference=True,
+    search_threads=True,
     watch_thread=True,
 )
 
 
-class LocalThreadStore(ThreadStore):
+class LocalThreadStore(SearchedStore):
     """Threads in a Codex home, side by side with Codex itself.
 
     Opening and reading create nothing in the home but our own list index.
@@ -100,6 +107,7 @@ class LocalThreadStore(ThreadStore):
         )
         self._writers = Writers(self._home, self._clock)
         self._signals = Signals()
+        self._titles = TitleReader(self._index)
         self._sync = IndexSync(
             self._home,
             self._state,
@@ -109,14 +117,23 @@ class LocalThreadStore(ThreadStore):
             clock=self._clock,
             is_live=self._writers.__contains__,
         )
+        self._places = Places()
         self._reading = HistoryReading(
-            self._log_path, self._find_rollout, self._writers.is_held_elsewhere
+            self._log_path, self._find_rollout, self._writers.is_held_elsewhere, self._places
         )
+        self.turn_marks = KeptMarks(self._index, self._log_path, self._places)
         self._metadata = MetadataWriter(
             self._home, self._writers, self._state, self._index, self._sync, self._clock
         )
         self._families = Families(self._writers, self._index, self._sync)
         self._archiver = Archiver(self._home, self._state, self._index, self._sync.following)
+
+    def make_search(self) -> TextVerbs:
+        from threadstore.stores.local.text_verbs import TextVerbs
+
+        self._check_open()
+        parts = (self._home, self._index, self._sync, self._writers)
+        return TextVerbs(self, self._config, *parts)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -141,6 +158,9 @@ class LocalThreadStore(ThreadStore):
                 self._writers.release(thread_id)
             self._opened = False
             self._signals.ring_all()
+            self._places.spools.close()
+            await self.close_search()
+            self._titles.stop()
             self._index.close()
             if self._state is not None:
                 self._state.close()
@@ -288,6 +308,14 @@ class LocalThreadStore(ThreadStore):
                 yield entry
             await others_first()
 
+    async def history_batches(
+        self, thread_id: str, *, after: int = 0, reverse: bool = False
+    ) -> AsyncIterator[Batch]:
+        thread_id = self._parse(thread_id)
+        for batch in await self._reading.batches(thread_id, after=after, reverse=reverse):
+            yield batch
+            await others_first()
+
     async def load_history(self, thread_id: str) -> History:
         thread_id = self._parse(thread_id)
         entries: Batch = []
@@ -354,6 +382,7 @@ class LocalThreadStore(ThreadStore):
         check_class(query, ThreadQuery)
         if self._sync.due():
             await in_worker(self._sync.refresh)
+            self._titles.start()
         cwds = None if query.cwds is None else {resolve_cwd(cwd) for cwd in query.cwds}
         return self._index.page(query, cwds)
 
