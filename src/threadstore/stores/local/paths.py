@@ -8,6 +8,7 @@ import errno
 import os
 import re
 import stat
+import time
 from collections.abc import Callable, Iterator
 from typing import Final, TypeAlias
 
@@ -19,6 +20,7 @@ from threadstore.ids import parse_thread_id
 __all__ = [
     "ASIDE",
     "ORIGINAL",
+    "FolderContent",
     "Home",
     "OnError",
     "RolloutFile",
@@ -37,6 +39,7 @@ __all__ = [
     "other_place",
     "parse_rollout_name",
     "plain_path",
+    "read_folder",
     "rollout_file_name",
     "scan",
     "stat_rollout",
@@ -303,12 +306,29 @@ def create_private(path: str, flags: int) -> int:
 
 
 def sync_folder(path: str) -> None:
-    """Make the entries of a folder survive power loss. Raises OSError."""
+    """Make the entries of a folder survive power loss. Raises OSError.
+
+    Nothing to do if it has not changed since this process did so last.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
+        info = os.fstat(descriptor)
+        state = (info.st_dev, info.st_ino, info.st_mtime_ns)
+        if _synced.get(path) == state:
+            return
         os.fsync(descriptor)
+        # A younger time of change may be that of another change soon, too.
+        if time.time_ns() - info.st_mtime_ns > _TICK:
+            if len(_synced) >= _FOLDERS:
+                _synced.clear()
+            _synced[path] = state
     finally:
         os.close(descriptor)
+
+
+_TICK: Final = 1_000_000_000
+_FOLDERS: Final = 1000
+_synced: Final[dict[str, tuple[int, int, int]]] = {}
 
 
 def _parse_stamp(text: str) -> dt.datetime | None:
@@ -356,29 +376,50 @@ def _walk(
         if on_folder is not None:
             on_folder(folder)
         try:
-            with os.scandir(folder) as entries:
-                listed = sorted(
-                    (entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries
-                )
+            content = read_folder(folder, on_error)
         except FileNotFoundError:
             continue
         except OSError as error:
             if on_error is not None:
                 on_error(folder, error)
             continue
-        for name, _ in listed:
-            if not is_text(name) and on_error is not None:
-                on_error(f"{folder}/{name}", OSError("its name is not valid UTF-8"))
-        listed = [entry for entry in listed if is_text(entry[0])]
-        folders += [f"{folder}/{name}" for name, is_folder in reversed(listed) if is_folder]
-        names = {
-            name for name, is_folder in listed if not is_folder and name.startswith("rollout-")
-        }
-        for name in sorted(names):
-            if name.endswith(".jsonl") or (
-                name.endswith(".jsonl.zst") and plain_path(name) not in names
-            ):
-                yield f"{folder}/{name}"
+        folders += reversed(content.folders)
+        yield from content.rollouts
+
+
+class FolderContent(msgspec.Struct, frozen=True):
+    """What lies directly in a folder, in the order of the names."""
+
+    folders: list[str]
+    """Paths of those that are no symbolic links."""
+    rollouts: dict[str, int]
+    """Actual paths of what is named like a rollout, without compressed twins, with the inode."""
+
+
+def read_folder(folder: str, on_error: OnError | None = None) -> FolderContent:
+    """The rollouts and folders in a folder. Names that are no text go to *on_error*. Raises OSError
+    if it cannot be read."""
+    folders: list[str] = []
+    inodes: dict[str, int] = {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            name = entry.name
+            is_folder = entry.is_dir(follow_symlinks=False)
+            if not is_folder and not name.startswith("rollout-"):
+                continue
+            if not is_text(name):
+                if on_error is not None:
+                    on_error(f"{folder}/{name}", OSError("its name is not valid UTF-8"))
+            elif is_folder:
+                folders.append(f"{folder}/{name}")
+            elif name.endswith((".jsonl", ".jsonl.zst")):
+                inodes[name] = entry.inode()
+    rollouts = {
+        f"{folder}/{name}": inodes[name]
+        for name in sorted(inodes)
+        if name.endswith(".jsonl") or plain_path(name) not in inodes
+    }
+    return FolderContent(sorted(folders), rollouts)
 
 
 def _describe(path: str, name: RolloutName | None, *, archived: bool) -> RolloutFile | None:
