@@ -184,8 +184,9 @@ class MarkFinder(TurnBuilder):
 
     def _named(self, turn_id: str | None) -> GrowingTurn | None:
         turn = super()._named(turn_id)
+        if turn_id is None:
+            return None
         if turn is None:
-            turn_id = turn_id or ""
             if turn_id in self._waiting_before or _crc(turn_id) in self._earlier():
                 raise ReachesBack
             turn = self._waiting.get(turn_id)

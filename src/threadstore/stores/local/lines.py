@@ -42,10 +42,11 @@ class Log:
 
     def __init__(self, descriptor: int, *, compressed: bool, places: Places | None = None) -> None:
         self._descriptor = descriptor
-        status = os.fstat(descriptor)
-        self._size = status.st_size
-        self._places = FilePlaces() if places is None else places.of(status)
-        self.compressed = compressed
+        self._status = os.fstat(descriptor)
+        self._size = self._status.st_size
+        self._places = FilePlaces() if places is None else places.of(self._status)
+        self._spools = None if places is None else places.spools
+        self.compressed = self._was_compressed = compressed
         self.damage: str | None = None
         self.is_held: Callable[[], bool] = lambda: False
         """Whether another process has the right to write the file."""
@@ -91,15 +92,22 @@ class Log:
     def lines_near(self, after: int) -> Iterator[tuple[int, list[bytes], bool]]:
         """The same, each list with the number of lines before it. They begin at the first line,
         or anywhere before the one behind the first *after* lines."""
-        before = offset = 0
-        if not self.compressed:
-            before, offset = self._places.before(after, self._descriptor, self._size)
+        if self.compressed and not after:
+            before = 0
+            for lines, terminated in self.lines():
+                count = len(lines)
+                yield before, lines, terminated
+                before += count
+            return
+        descriptor, size = self.plain()
+        before, offset = self._places.before(after, descriptor, size)
         for lines, terminated in self.lines(offset):
+            count = len(lines)
+            offset += sum(map(len, lines))
+            if terminated:
+                self._places.note(before + count, offset, lines[-1])
             yield before, lines, terminated
-            before += len(lines)
-            if not self.compressed and terminated:
-                offset += sum(map(len, lines))
-                self._places.note(before, offset, lines[-1])
+            before += count
 
     def count_lines(self) -> int:
         """How many lines there are; one without newline counts."""
@@ -120,20 +128,29 @@ class Log:
         be read forwards.
         """
         if self.compressed:
-            import tempfile
-
-            with tempfile.TemporaryFile(buffering=0) as file:
-                for chunk in self.chunks():
-                    file.write(chunk)
-                spooled = os.dup(file.fileno())
+            spooled, self.damage = self._spool()
             os.close(self._descriptor)
             self._descriptor, self.compressed = spooled, False
             self._size = os.fstat(spooled).st_size
         return self._descriptor, self._size
 
+    def _spool(self) -> tuple[int, str | None]:
+        known = self._spools.find(self._status) if self._spools is not None else None
+        if known is not None:
+            return known
+        import tempfile
+
+        with tempfile.TemporaryFile(buffering=0) as file:
+            for chunk in self.chunks():
+                file.write(chunk)
+            spooled = os.dup(file.fileno())
+        if self._spools is not None:
+            self._spools.keep(self._status, spooled, self.damage)
+        return spooled, self.damage
+
     def is_being_written(self) -> bool:
         """Whether more may come, or has: then a last line without newline need not be torn."""
-        if self.compressed:
+        if self._was_compressed:
             return False
         # In this order: whoever has let go meanwhile has finished the line.
         return self.is_held() or os.fstat(self._descriptor).st_size != self._size

@@ -1,9 +1,14 @@
-"""Where lines begin in files that somebody has read: to find line 100,000 without the others."""
+"""What stays known of files that were read: where lines begin in them, so that line 100,000 is
+found without the others, and for a short while what was decoded."""
 
 from __future__ import annotations
 
+import asyncio
 import bisect
+import contextlib
 import os
+import threading
+import time
 import zlib
 from typing import Final
 
@@ -14,6 +19,7 @@ __all__ = ["FilePlaces", "Places"]
 SPACING: Final = 1 << 18
 """Bytes between two places, at least."""
 _CHECKED: Final = 32
+_KEPT: Final = 20.0
 
 
 class FilePlaces(msgspec.Struct, array_like=True):
@@ -53,10 +59,64 @@ class FilePlaces(msgspec.Struct, array_like=True):
         self.lines, self.offsets, self.checks = [], [], []
 
 
+class Spools:
+    """The decoded content of compressed files, for the next page: one at a time, in a nameless
+    temporary file, and only for some seconds."""
+
+    def __init__(self) -> None:
+        self._key: tuple[int, ...] | None = None
+        self._descriptor = -1
+        self._damage: str | None = None
+        self._until = 0.0
+        self._lock = threading.Lock()
+
+    def find(self, status: os.stat_result) -> tuple[int, str | None] | None:
+        """A descriptor of what the compressed file with this status holds, for the caller to
+        close, and what was wrong with it."""
+        with self._lock:
+            if self._key != _identity(status):
+                return None
+            self._until = time.monotonic() + _KEPT
+            return os.dup(self._descriptor), self._damage
+
+    def keep(self, status: os.stat_result, descriptor: int, damage: str | None) -> None:
+        """Keep what was decoded."""
+        self.close()
+        with self._lock:
+            self._key, self._damage = _identity(status), damage
+            self._descriptor = os.dup(descriptor)
+            self._until = time.monotonic() + _KEPT
+        self._look_later()
+
+    def close(self) -> None:
+        """Let go of it."""
+        with self._lock:
+            descriptor, self._descriptor, self._key = self._descriptor, -1, None
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def _look_later(self) -> None:
+        with contextlib.suppress(RuntimeError):  # no loop here: it goes with the next one
+            asyncio.get_running_loop().call_later(_KEPT, self._look)
+
+    def _look(self) -> None:
+        if self._key is None:
+            return
+        if time.monotonic() >= self._until:
+            self.close()
+        else:
+            self._look_later()
+
+
+def _identity(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
 class Places:
     """The places of the files that were read last."""
 
     def __init__(self, files: int = 64) -> None:
+        self.spools = Spools()
         self._most = files
         self._files: dict[tuple[int, int], FilePlaces] = {}
 

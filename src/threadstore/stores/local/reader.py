@@ -13,12 +13,12 @@ from threadstore.stores.local import lineage
 from threadstore.stores.local.lineage import FindRollout, Segment
 from threadstore.stores.local.lines import (
     Log,
-    count_newlines,
     ends_with_newline,
     offset_after,
     split_backwards,
 )
 from threadstore.stores.local.paths import unavailable
+from threadstore.stores.local.places import Places
 
 __all__ = [
     "Batch",
@@ -42,6 +42,7 @@ def read_history(
     after: int = 0,
     reverse: bool = False,
     is_held: Callable[[], bool] = lambda: False,
+    places: Places | None = None,
 ) -> Iterator[Batch]:
     """Batches of the thread whose current rollout is *path*, inherited lines of its base first.
 
@@ -49,15 +50,16 @@ def read_history(
     are read as long as they were when they were opened. Inherited lines that cannot be read are
     reported as one DamagedLine in the place of all of them. The beginning of a line at the end is
     torn, unless somebody may be writing it (see :meth:`Log.is_being_written`, *is_held*): then it
-    is left out, and a later read after the position so far has all of it.
+    is left out, and a later read after the position so far has all of it. Where *places* know the
+    files, nothing before *after* is read.
 
     Raises FileNotFoundError if *path* is gone (at the first step), StoreUnavailable for other
     trouble.
     """
-    with reading(path), Log.open(path) as own:
+    with reading(path), Log.open(path, places) as own:
         own.is_held = is_held
         segments = lineage.resolve_lineage(path, find_rollout).segments
-        yield from _read_segments(segments, own, after, reverse=reverse)
+        yield from _read_segments(segments, own, after, reverse=reverse, places=places)
 
 
 def read_file(path: str, *, after: int = 0, reverse: bool = False) -> Iterator[Batch]:
@@ -94,14 +96,19 @@ def reading(path: str) -> Iterator[None]:
 
 
 def _read_segments(
-    segments: Sequence[Segment], own: Log, after: int, *, reverse: bool
+    segments: Sequence[Segment],
+    own: Log,
+    after: int,
+    *,
+    reverse: bool,
+    places: Places | None = None,
 ) -> Iterator[Batch]:
     """The batches of *segments*, of which the last one is open already, as *own*."""
     for segment in reversed(segments) if reverse else segments:
         gap = _gap(segment, after)
         if gap and not reverse:
             yield [gap]
-        log = own if segment is segments[-1] else _open_inherited(segment.path)
+        log = own if segment is segments[-1] else _open_inherited(segment.path, places)
         try:
             read = _backwards if reverse else _forwards
             yield from read(segment, log, after)
@@ -112,9 +119,9 @@ def _read_segments(
             yield [gap]
 
 
-def _open_inherited(path: str) -> Log:
+def _open_inherited(path: str, places: Places | None) -> Log:
     try:
-        return Log.open(path)
+        return Log.open(path, places)
     except OSError as error:
         raise unavailable(error, f"cannot read the inherited history in {path}") from error
 
@@ -127,9 +134,10 @@ def _gap(segment: Segment, after: int) -> DamagedLine | None:
 
 
 def _forwards(segment: Segment, log: Log, after: int) -> Iterator[Batch]:
-    position = segment.first_position - 1
-    last = None if segment.lines is None else position + segment.lines
-    for lines, terminated in log.lines():
+    base = position = segment.first_position - 1
+    last = None if segment.lines is None else base + segment.lines
+    for before, lines, terminated in log.lines_near(max(after - base, 0)):
+        position = base + before
         if last is not None:
             if position >= last:
                 return
@@ -158,9 +166,8 @@ def _backwards(segment: Segment, log: Log, after: int) -> Iterator[Batch]:
         size, count = offset_after(descriptor, size, segment.lines)
         position += count
     else:
-        complete = ends_with_newline(descriptor, size)
-        position += count_newlines(descriptor, size) + (not complete)
-        if complete and log.damage is not None:
+        position += log.count_lines()
+        if log.damage is not None and ends_with_newline(descriptor, size):
             yield [DamagedLine(position=position + 1, raw=b"", reason=log.damage)]
     for lines, terminated in split_backwards(descriptor, size):
         wanted = min(position - after, len(lines))

@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 
 from threadstore.errors import ThreadNotFound
 from threadstore.stores.local.lineage import FindRollout
+from threadstore.stores.local.places import Places
 from threadstore.stores.local.reader import Batch, read_bytes, read_history
 
 __all__ = ["HistoryReading"]
@@ -26,11 +27,13 @@ class HistoryReading:
         locate: Callable[[str], Awaitable[str | None]],
         find_rollout: FindRollout,
         is_held: Callable[[str, str], bool],
+        places: Places,
     ) -> None:
         """*is_held*: whether another process may be writing that thread, in that file."""
         self._locate = locate
         self._find_rollout = find_rollout
         self._is_held = is_held
+        self._places = places
 
     async def batches(
         self, thread_id: str, *, after: int = 0, reverse: bool = False
@@ -44,6 +47,7 @@ class HistoryReading:
                 after=after,
                 reverse=reverse,
                 is_held=lambda: self._is_held(thread_id, path),
+                places=self._places,
             )
 
         return await self.portions(thread_id, read)

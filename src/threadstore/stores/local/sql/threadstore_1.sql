@@ -105,6 +105,15 @@ CREATE TABLE derived (
     data BLOB NOT NULL
 );
 
+-- Where in a thread's history reading may begin (see marks.py).
+CREATE TABLE turn_marks (
+    id   TEXT PRIMARY KEY,
+    data BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE TRIGGER turn_marks_went AFTER DELETE ON threads BEGIN
+    DELETE FROM turn_marks WHERE id = old.id;
+END;
+
 -- Marks of the last comparison with the other sources.
 CREATE TABLE meta (
     key   TEXT PRIMARY KEY,
