@@ -127,9 +127,17 @@ CREATE INDEX threads_created ON threadstore.threads USING btree (tenant, created
 
 CREATE INDEX threads_cwd ON threadstore.threads USING btree (tenant, cwd, recency_at, thread_id);
 
+CREATE INDEX threads_git_origin ON threadstore.threads USING btree (tenant, git_origin, recency_at, thread_id) WHERE (git_origin IS NOT NULL);
+
+CREATE INDEX threads_model ON threadstore.threads USING btree (tenant, model, recency_at, thread_id) WHERE (model IS NOT NULL);
+
 CREATE INDEX threads_parent ON threadstore.threads USING btree (tenant, parent_thread_id) WHERE (parent_thread_id IS NOT NULL);
 
+CREATE INDEX threads_provider ON threadstore.threads USING btree (tenant, model_provider, recency_at, thread_id);
+
 CREATE INDEX threads_recency ON threadstore.threads USING btree (tenant, recency_at, thread_id) WHERE (archived_at IS NULL);
+
+CREATE INDEX threads_source ON threadstore.threads USING btree (tenant, source_kind, recency_at, thread_id);
 
 CREATE INDEX threads_updated ON threadstore.threads USING btree (tenant, updated_at, thread_id) WHERE (archived_at IS NULL);
 
@@ -162,4 +170,5 @@ ALTER TABLE threadstore.threads ENABLE ROW LEVEL SECURITY;
 INSERT INTO threadstore.migrations (version, name, checksum) VALUES
     (1, 'threads', '27c35fffdfe5f5428c138865f31d9c74773be122fe91692896d443023b945fd6'),
     (2, 'models_and_remotes', '125a391173b7ef4ed675759b970880a20b86813e802519fe1bd3cea148cd6d7a'),
-    (3, 'texts', 'a0db34c1924884e17318c7f516c6dc2666e27032fd27492a871704ec77ed7762');
+    (3, 'texts', 'a0db34c1924884e17318c7f516c6dc2666e27032fd27492a871704ec77ed7762'),
+    (4, 'lists', '467d33dc1157b36e74585aa103ea6b6ae04a81338e3afea491cbe175c473fe9d');

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any, Final
 
 from threadstore.clock import from_ms
@@ -86,23 +86,15 @@ def _filters(
     query: ThreadQuery, family: Collection[str] | None, values: dict[str, Any]
 ) -> list[str]:
     where = []
-    if query.cwds is not None:
-        cwds = {plain_text(resolve_cwd(cwd)) for cwd in query.cwds}
-        if len(cwds) == 1:  # the one form in which the server reads its index in order
-            (values["cwd"],) = cwds
-            where.append("cwd = %(cwd)s")
-        else:
-            values["cwds"] = list(cwds)
-            where.append("cwd = ANY(%(cwds)s)")
-    if query.model_providers is not None:
-        values["providers"] = [*map(plain_text, query.model_providers)]
-        where.append("model_provider = ANY(%(providers)s)")
-    if query.models is not None:
-        values["models"] = [*map(plain_text, query.models)]
-        where.append("model = ANY(%(models)s)")
-    if query.git_origins is not None:
-        values["origins"] = [*map(plain_text, query.git_origins)]
-        where.append("git_origin = ANY(%(origins)s)")
+    cwds = None if query.cwds is None else [resolve_cwd(cwd) for cwd in query.cwds]
+    for column, chosen in (
+        ("cwd", cwds),
+        ("model_provider", query.model_providers),
+        ("model", query.models),
+        ("git_origin", query.git_origins),
+    ):
+        if chosen is not None:
+            where.append(_one_of(column, chosen, values))
     if query.sources is not None:
         where.append(_of_source(query.sources, "source", values))
     if query.exclude_sources:
@@ -119,6 +111,15 @@ def _filters(
         values["term"] = plain_text(query.search_term.casefold())
         where.append("search_text <> '' AND strpos(search_text, %(term)s) > 0")
     return where
+
+
+def _one_of(column: str, chosen: Iterable[str], values: dict[str, Any]) -> str:
+    texts = sorted(set(map(plain_text, chosen)))
+    if len(texts) == 1:  # the one form in which the server reads its index in order
+        (values[column],) = texts
+        return f"{column} = %({column})s"
+    values[column] = texts
+    return f"{column} = ANY(%({column})s)"
 
 
 def _of_source(words: Collection[str], name: str, values: dict[str, Any]) -> str:
