@@ -263,20 +263,20 @@ class LocalThreadStore(SearchedStore):
             if not writer.materialised:
                 writer.recorder.materialise()
                 await self._metadata.attach_waiting(writer)
-            await in_worker(writer.recorder.sync)
+            await in_worker(writer.recorder.sync, syncs=True)
 
     async def flush_thread(self, thread_id: str) -> None:
         writer = self._writer(thread_id)
         async with writer.turn:
             self._writers.check_still_live(writer)
-            await in_worker(writer.recorder.sync)
+            await in_worker(writer.recorder.sync, syncs=True)
 
     async def shutdown_thread(self, thread_id: str) -> None:
         writer = self._writers.find(self._parse(thread_id))
         if writer is None:
             return
         async with writer.turn:
-            await in_worker(writer.recorder.sync)
+            await in_worker(writer.recorder.sync, syncs=True)
             await self._release(writer)
 
     async def discard_thread(self, thread_id: str) -> None:

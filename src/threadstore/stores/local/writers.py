@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from threadstore.clock import Clock, rfc3339_ms
 from threadstore.errors import InvalidRequest, StoreUnavailable, ThreadNotFound
@@ -22,18 +23,21 @@ from threadstore.stores.local.recorder import Recorder
 
 if TYPE_CHECKING:
     import asyncio
+    from concurrent.futures import ThreadPoolExecutor
 
 __all__ = ["LiveWriter", "Writers", "in_worker", "others_first"]
 
 T = TypeVar("T")
 
+_SYNCS: Final = 24
 
-async def in_worker(work: Callable[[], T]) -> T:
+
+async def in_worker(work: Callable[[], T], *, syncs: bool = False) -> T:
     """Run blocking *work* in a thread; when cancelled, wait for its end before letting go.
 
     Work that was started is never left running behind the back of whoever holds the locks, however
     often the caller is cancelled. Without an event loop there is nobody to hold up, and the work is
-    done at once.
+    done at once. *syncs*: the work waits for the disk and does nothing else.
     """
     loop = _running_loop()
     if loop is None:
@@ -41,7 +45,7 @@ async def in_worker(work: Callable[[], T]) -> T:
     import asyncio
 
     # A future, no task: a loop that ends cancels every task, but this one has to be waited for.
-    future = loop.run_in_executor(None, work)
+    future = loop.run_in_executor(_syncing() if syncs else None, work)
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
@@ -49,6 +53,15 @@ async def in_worker(work: Callable[[], T]) -> T:
             with suppress(asyncio.CancelledError):
                 await asyncio.wait((future,))
         raise
+
+
+@functools.cache
+def _syncing() -> ThreadPoolExecutor:
+    """Threads that wait for the disk: one commit of its journal serves everybody who waits by then,
+    so that many at once take hardly longer than one, if there are threads for them."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    return ThreadPoolExecutor(_SYNCS, thread_name_prefix="threadstore-sync")
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
