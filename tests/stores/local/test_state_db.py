@@ -31,7 +31,7 @@ def test_looking_at_a_missing_database_creates_nothing(db: StateDb, path: str) -
     assert db.read_row(new_thread_id()) is None
     assert list(db.read_rows()) == []
     assert (db.count(), db.max_updated_ms(), db.data_version()) == (0, 0, 0)
-    assert (db.spawn_parents(), db.children(["x"])) == ({}, [])
+    assert (db.spawn_parent("x"), db.children(["x"])) == (None, [])
     db.delete(["x"])
     assert os.listdir(os.path.dirname(path)) == []
 

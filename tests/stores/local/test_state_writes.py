@@ -197,7 +197,7 @@ def test_a_spawned_thread_gets_its_edge_and_codex_s_exact_source(db: StateDb, pa
     source = {"subagent": {"thread_spawn": {"depth": 1, "parent_thread_id": parent.id}}}
     write(db, parent)
     row = write(db, thread(id=child, source=source))
-    assert db.spawn_parents() == {child: parent.id}
+    assert db.spawn_parent(child) == parent.id
     assert db.children([parent.id]) == [child]
     assert row.source["subagent"]["thread_spawn"]["parent_thread_id"] == parent.id  # type: ignore[index]
     assert execute(path, f"SELECT source FROM threads WHERE id = '{child}'")[0][0] == (
@@ -259,7 +259,7 @@ def test_deleting_empties_every_table_that_is_keyed_on_the_thread(
     )
     newer.delete([parent.id])
     assert [row.id for row in newer.read_rows()] == [child.id, other.id]
-    assert newer.spawn_parents() == {}
+    assert newer.spawn_parent(child.id) is None
     for table in ("thread_dynamic_tools", "thread_goals", "thread_read_receipts"):
         assert execute(path, f"SELECT count(*) FROM {table}") == [(0,)]
 

@@ -15,12 +15,14 @@ from threadstore.metadata import MetadataOrigin, StoredThread, ThreadMetadataPat
 from threadstore.queries import ThreadQuery
 from threadstore.stores.local.index_db import IndexDb
 from threadstore.stores.local.state_db import StateDb
-from threadstore.stores.local.sync import IndexSync
+from threadstore.stores.local.sync import EXACT, IndexSync
 from threadstore.testing.clock import ManualClock
 
 
 class Watched(CodexHome):
     """A home with an index that follows it."""
+
+    exact = EXACT
 
     def __init__(self, folder: Path, *, use_state: bool = True) -> None:
         super().__init__(folder)
@@ -41,6 +43,7 @@ class Watched(CodexHome):
             self.index,
             default_provider="default",
             clock=self.clock,
+            exact=self.exact,
             is_live=self.live.__contains__,
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from threadstore.errors import InvalidRequest, ThreadNotFound
+from threadstore.errors import InvalidRequest
 from threadstore.metadata import StoredThread
 from threadstore.stores.local.index_db import IndexDb
 from threadstore.stores.local.sync import IndexSync
@@ -39,7 +39,7 @@ class Families:
         async with self._writers.locks.all_of(ids):
             threads = [thread for member in ids if (thread := await self._thread(member))]
             if not threads or threads[0].id != thread_id:
-                raise ThreadNotFound(thread_id)
+                raise self._sync.not_found(thread_id)
             if not wanted(threads[0]):
                 raise InvalidRequest(f"{refusal}: {thread_id}")
             family = [thread for thread in threads if wanted(thread)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import threading
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final
 
@@ -25,7 +26,7 @@ from threadstore.stores.local.database import (
 )
 from threadstore.stores.local.index_rows import COLUMNS, Shelf, decode, row_of, shelf_of
 
-__all__ = ["IndexDb", "IndexedFile"]
+__all__ = ["IndexDb", "IndexedFile", "decode_file"]
 
 SCHEMA_VERSION: Final = 5
 _CACHED: Final = 2000  # decoded threads kept; a page shows mostly those of the page before
@@ -77,6 +78,7 @@ class IndexDb:
         """Grows with each ``open`` and whenever it is made anew: what was stored may be gone."""
         self._database: Database | None = None
         self._identity: tuple[int, int] | None = None
+        self._renewing = threading.Lock()
         self._decoded: dict[str, tuple[int, StoredThread]] = {}
         self._shelves: tuple[int, Sequence[Shelf]] = (-1, ())
 
@@ -129,10 +131,24 @@ class IndexDb:
             return database
         assert self.path is not None
         if file_identity(self.path) != self._identity:
-            self.close()
-            self.open()
+            self._make_anew(database)
             return self._use()
         return database
+
+    def _make_anew(self, lost: Database) -> None:
+        """Go on with another file; meanwhile other threads use the one that is lost."""
+        assert self.path is not None
+        with self._renewing:
+            if self._database is not lost:
+                return
+            self.degraded = None
+            try:
+                self._database = self._open_file(self.path)
+                self.generation += 1
+            except StoreUnavailable as error:
+                self._keep_in_memory(error)
+        with contextlib.suppress(StoreUnavailable):
+            lost.close(tidy=False)
 
     def current_generation(self) -> int:
         """``generation`` after a look whether the file is still there; asks nothing of SQLite."""
@@ -147,9 +163,8 @@ class IndexDb:
         except DatabaseDamaged as error:
             if self._identity is not None and not database.in_transaction:
                 self.rebuilt = str(error)
-                self.close()
                 remove_database(database.path)
-                self.open()
+                self._make_anew(database)
             raise
         except StoreUnavailable as error:
             unwritable = isinstance(error.__cause__, _UNWRITABLE)
@@ -208,6 +223,7 @@ class IndexDb:
                 database.run_many(forget, keys)
             database.run_many("DELETE FROM threads WHERE id = ?", keys)
             database.run_many("DELETE FROM derived WHERE id = ?", keys)
+            database.run_many("DELETE FROM seen_rows WHERE id = ?", keys)
 
     def count(self) -> int:
         """Number of threads."""
@@ -299,7 +315,7 @@ class IndexDb:
 
     def files(self) -> dict[str, IndexedFile]:
         """Every known file by its plain path."""
-        files = (_file(*row) for row in self.rows("SELECT * FROM files"))
+        files = (decode_file(*row) for row in self.rows("SELECT * FROM files"))
         return {file.path: file for file in files}
 
     def set_file(self, file: IndexedFile) -> None:
@@ -398,7 +414,7 @@ def _schema() -> str:
     return resource("threadstore_1.sql")
 
 
-def _file(
+def decode_file(
     path: bytes,
     thread_id: str | None,
     size: int,
@@ -407,6 +423,7 @@ def _file(
     archived: int,
     problem: str | None,
 ) -> IndexedFile:
+    """A row of ``files``."""
     return IndexedFile(
         path=os.fsdecode(path),
         thread_id=thread_id,

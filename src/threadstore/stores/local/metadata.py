@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET
 
 from threadstore.clock import Clock, rfc3339_ms
-from threadstore.errors import InvalidRequest, StoreUnavailable, ThreadNotFound
+from threadstore.errors import InvalidRequest, StoreUnavailable
 from threadstore.history.items import RolloutItem
 from threadstore.metadata import MetadataOrigin, StoredThread, ThreadMetadataPatch
 from threadstore.stores.local import name_index
@@ -76,7 +76,7 @@ class MetadataWriter:
     async def _cold(self, thread_id: str) -> StoredThread:
         thread = await in_worker(lambda: self._sync.refresh_thread(thread_id))
         if thread is None:
-            raise ThreadNotFound(thread_id)
+            raise self._sync.not_found(thread_id)
         return thread
 
     async def _observe(

@@ -172,6 +172,10 @@ class StateDb:
         rows = self._file.rows("SELECT count(*) FROM threads")
         return int(rows[0][0]) if rows else 0
 
+    def ids(self) -> set[str]:
+        """The threads that have a row."""
+        return {row[0] for row in self._file.rows("SELECT id FROM threads")}
+
     def max_updated_ms(self) -> int:
         """The newest ``updated_at``; 0 without rows."""
         column = (
@@ -182,9 +186,12 @@ class StateDb:
         rows = self._file.rows(f"SELECT max({column}) FROM threads")
         return int(rows[0][0] or 0) if rows else 0
 
-    def spawn_parents(self) -> dict[str, str]:
-        """Child id to parent id, of every spawn edge."""
-        return dict(self._edges("SELECT child_thread_id, parent_thread_id FROM thread_spawn_edges"))
+    def spawn_parent(self, thread_id: str) -> str | None:
+        """The thread at the other end of a thread's spawn edge."""
+        found = self._edges(
+            "SELECT parent_thread_id FROM thread_spawn_edges WHERE child_thread_id = ?", [thread_id]
+        )
+        return found[0][0] if found else None
 
     def children(self, parent_ids: Collection[str]) -> list[str]:
         """Ids that these threads spawned, by edge or by ``source``; direct children only."""

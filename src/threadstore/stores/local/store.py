@@ -15,7 +15,6 @@ from threadstore.errors import (
     Conflict,
     InvalidRequest,
     StoreUnavailable,
-    ThreadNotFound,
 )
 from threadstore.following import Signals, follow
 from threadstore.history.items import DamagedLine, History, RolloutItem
@@ -45,6 +44,7 @@ from threadstore.stores.local.archiving import Archiver
 from threadstore.stores.local.derive import LogEnd
 from threadstore.stores.local.families import Families
 from threadstore.stores.local.forks import base_of_new, history_base, lineage_of
+from threadstore.stores.local.healing import Healer
 from threadstore.stores.local.home_config import check_home, read_home_config
 from threadstore.stores.local.index_db import IndexDb
 from threadstore.stores.local.locks import check_unused
@@ -118,6 +118,7 @@ class LocalThreadStore(SearchedStore):
             is_live=self._writers.__contains__,
         )
         self._places = Places()
+        self._healer = Healer(self._sync)
         self._reading = HistoryReading(
             self._log_path, self._find_rollout, self._writers.is_held_elsewhere, self._places
         )
@@ -158,6 +159,7 @@ class LocalThreadStore(SearchedStore):
                 self._writers.release(thread_id)
             self._opened = False
             self._signals.ring_all()
+            await in_worker(self._healer.stop)
             self._places.spools.close()
             await self.close_search()
             self._titles.stop()
@@ -198,7 +200,7 @@ class LocalThreadStore(SearchedStore):
             if thread_id in self._writers:
                 raise Conflict.live_here(thread_id)
             if await self._find(thread_id) is None:
-                raise ThreadNotFound(thread_id)
+                raise self._sync.not_found(thread_id)
             resume = self._writers.resume
             import asyncio
 
@@ -212,7 +214,7 @@ class LocalThreadStore(SearchedStore):
     def _read_for_resume(self, thread_id: str) -> tuple[StoredThread, int, LogEnd | None]:
         thread = self._sync.refresh_thread(thread_id)
         if thread is None or thread.rollout_path is None:
-            raise ThreadNotFound(thread_id)
+            raise self._sync.not_found(thread_id)
         if thread.archived:
             raise InvalidRequest.archived(thread_id)
         check_unused(thread_id, thread.rollout_path)
@@ -361,7 +363,7 @@ class LocalThreadStore(SearchedStore):
             return writer.recorder.path if writer.materialised else None
         thread = await self._find(thread_id)
         if thread is None:
-            raise ThreadNotFound(thread_id)
+            raise self._sync.not_found(thread_id)
         return thread.rollout_path
 
     def _find_rollout(self, rollout_id: str) -> str | None:
@@ -373,18 +375,22 @@ class LocalThreadStore(SearchedStore):
         thread_id = self._parse(thread_id)
         thread = await self._thread(thread_id)
         if thread is None:
-            raise ThreadNotFound(thread_id)
+            raise self._sync.not_found(thread_id)
         return thread
 
     async def list_threads(self, query: ThreadQuery | None = None) -> ThreadPage:
         self._check_open()
         query = ThreadQuery() if query is None else query
         check_class(query, ThreadQuery)
-        if self._sync.due():
-            await in_worker(self._sync.refresh)
-            self._titles.start()
         cwds = None if query.cwds is None else {resolve_cwd(cwd) for cwd in query.cwds}
-        return self._index.page(query, cwds)
+        while True:
+            if self._sync.due():
+                await in_worker(self._sync.follow)
+                self._titles.start()
+                self._healer.start()
+            page = self._sync.page(query, cwds)
+            if page is not None:
+                return page
 
     async def update_thread_metadata(
         self,
@@ -452,7 +458,7 @@ class LocalThreadStore(SearchedStore):
                 if number % 256 == 0:
                     await others_first()
         except FileNotFoundError as error:
-            raise ThreadNotFound(thread_id) from error
+            raise self._sync.not_found(thread_id) from error
 
     async def repair_thread(self, thread_id: str) -> Repair:
         from threadstore.stores.local.repair_file import repair_in_place
@@ -462,7 +468,7 @@ class LocalThreadStore(SearchedStore):
             self._writers.check_none_live([thread_id])
             thread = await self._find(thread_id)
             if thread is None:
-                raise ThreadNotFound(thread_id)
+                raise self._sync.not_found(thread_id)
             if thread.history_mode == "paginated":
                 forks = self._writers.unwritten_bases()
                 self._sync.check_unreferenced({thread_id}, forks, hint="fork it, and go on there")

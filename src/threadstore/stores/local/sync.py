@@ -1,8 +1,10 @@
 """Keeping our list index in step with files, rows and names, whoever changes them.
 
-The index holds for each thread what its file says (``Derived``), the result of merging that with
-row and name, and the record that readers get: the same result plus what this program has written
-since and no other place can hold (see :func:`~threadstore.stores.local.merge.rebase`).
+Lists are served from the index alone. Before one, a *quick look* sees to what other programs
+usually do: new, moved and deleted files (their folder has another time then), new rows and names,
+growth of the threads in use. Everything else, such as an old file that grew where it lies, takes a
+*full look*: at once in a home of up to ``EXACT`` files, where it takes some milliseconds; in the
+background in a larger one, and at once for whoever asks with *force*.
 
 Nothing here writes to a file of Codex. What cannot be read is kept in ``problems``, never raised.
 """
@@ -10,7 +12,6 @@ Nothing here writes to a file of Codex. What cannot be read is kept in ``problem
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import islice
@@ -19,35 +20,40 @@ from typing import Final, TypeVar
 import msgspec
 
 from threadstore.clock import Clock
-from threadstore.errors import StoreUnavailable
+from threadstore.errors import StoreUnavailable, ThreadNotFound
 from threadstore.metadata import StoredThread, ThreadMetadataPatch
-from threadstore.queries import ThreadQuery
-from threadstore.stores.local.derive import EMPTY, Derived, LogEnd, derive
-from threadstore.stores.local.entry import Entry
-from threadstore.stores.local.index_db import IndexDb, IndexedFile
-from threadstore.stores.local.merge import adopt, merge, rebase, settle
-from threadstore.stores.local.paths import (
-    Home,
-    RolloutFile,
-    find_by_id,
-    find_rollout,
-    scan,
-    stat_rollout,
-)
+from threadstore.queries import ThreadPage, ThreadQuery
+from threadstore.stores.local.database import LOCKED
+from threadstore.stores.local.derive import LogEnd
+from threadstore.stores.local.entering import Entering
+from threadstore.stores.local.index_db import IndexDb
+from threadstore.stores.local.index_files import MISSING, IndexFiles, MissingThread
+from threadstore.stores.local.looking import Findings, look_at, look_into
+from threadstore.stores.local.merge import settle
+from threadstore.stores.local.paths import Home, RolloutFile, stat_rollout
+from threadstore.stores.local.row_watch import RowWatch
 from threadstore.stores.local.state_db import StateDb
-from threadstore.stores.local.state_rows import StateRow
-from threadstore.stores.local.watches import FolderWatch, NameWatch, RowWatch
-from threadstore.stores.local.whereabouts import choose_file, file_now, files_now, refuse_references
+from threadstore.stores.local.watches import FolderWatch, NameWatch
+from threadstore.stores.local.whereabouts import choose_file, file_now, refuse_references
 
-__all__ = ["MISSING", "IndexSync", "choose_file"]
+__all__ = ["EXACT", "MISSING", "IndexSync", "choose_file"]
 
 T = TypeVar("T")
 
-MISSING: Final = "the file is missing"
-"""``problem`` of a file that was there, and whose thread has a row or a name still."""
+EXACT: Final = 2000
+"""Files up to which each look is a full one: some 10 ms for 1,000."""
 _BATCH: Final = 64
+_LIKELY: Final = 100
+"""Threads whose files a quick look looks at: those that were updated last."""
+_PORTION: Final = 16
+"""Folders that the background looks at in one go."""
 _MOVES: Final = 3
 """How often to look for a file that is moved (archived, unarchived) while it is looked for."""
+_PATIENCE: Final = 0.5
+"""Seconds that a list waits for another program that keeps our index locked."""
+_REST: Final = 20
+"""How many times as long as it took the background rests, and a list does not wait again."""
+_COMPLETE_KEY: Final = "complete"
 
 
 class IndexSync:
@@ -65,24 +71,35 @@ class IndexSync:
         default_provider: str,
         clock: Clock,
         refresh_interval: float = 1.0,
+        exact: int = EXACT,
         is_live: Callable[[str], bool] = lambda _thread_id: False,
     ) -> None:
         self._home = home
         self._index = index
         self._default_provider = default_provider
         self.clock = clock
-        self._interval = refresh_interval
-        self._is_live = is_live
+        self.interval = refresh_interval
+        self._exact = exact
+        self._files = IndexFiles(index)
         self._names = NameWatch(home, index)
-        self._rows = RowWatch(state, index)
-        self._folders = FolderWatch()
+        self._rows = RowWatch(state, index, self._files)
+        self._folders = FolderWatch(self._files)
+        self._entering = Entering(
+            home,
+            index,
+            self._files,
+            self._names,
+            self._rows,
+            default_provider=default_provider,
+            clock=clock,
+            is_live=is_live,
+        )
         self._refreshing = threading.Lock()
         self._lock = threading.RLock()
         self._generation: int | None = None
+        self._size: int | None = None
         self._looked_at: float | None = None
-        self._known: dict[str, IndexedFile] = {}
-        self._owned: dict[str, set[str]] = {}
-        self._rollouts: dict[str, str] | None = None
+        self._blocked_until: float | None = None
         self.problems: dict[str, str] = {}
         """Folders that could not be read, with the reason."""
 
@@ -100,35 +117,211 @@ class IndexSync:
 
     def due(self) -> bool:
         """Whether a list would be out of date. Asks the system, but reads no file."""
+        if self._blocked_until is not None and self.clock.monotonic() < self._blocked_until:
+            return not self.serves()
         return (
-            self._generation != self._index.current_generation()
+            not self.serves()
             or self._overdue()
             or self._names.changed()
             or self._rows.changed()
             or self._folders.changed()
+            or bool(self._rows.changed_ids or self._names.changed_ids)
         )
+
+    def serves(self) -> bool:
+        """Whether the index has been complete: it was not made anew since the last look."""
+        return self._size is not None and self._generation == self._index.current_generation()
+
+    @property
+    def is_large(self) -> bool:
+        """Whether full looks are left to the background."""
+        return self._size is not None and self._size > self._exact
+
+    def follow(self) -> None:
+        """:meth:`refresh` for a list. While another program keeps the index locked, it is served as
+        it is, and follows later."""
+        try:
+            self._refresh_or_again(patience=_PATIENCE)
+        except StoreUnavailable as error:
+            if not isinstance(error.__cause__, LOCKED) or not self.serves():
+                raise
+            self._blocked_until = self.clock.monotonic() + _PATIENCE * _REST
+            _warn(error)
 
     def refresh(
         self, *, force: bool = False, on_progress: Callable[[int, int], None] | None = None
     ) -> None:
-        """Bring the whole index up to date.
+        """Bring the whole index up to date; with *force* whatever the last look was.
 
-        New, moved and deleted files, names and rows are noticed at once; files that grew when
-        *force*, or if the last look at all of them is *refresh_interval* seconds ago. *on_progress*
-        is told how many of the changed files are done.
+        *on_progress* is told how many of the changed files are done.
         """
-        with self._refreshing:
-            self._or_again(lambda: self._refresh(on_progress, force=force))
+        self._refresh_or_again(on_progress, force=force)
 
-    def _refresh(self, on_progress: Callable[[int, int], None] | None, *, force: bool) -> None:
+    def _refresh_or_again(
+        self,
+        on_progress: Callable[[int, int], None] | None = None,
+        *,
+        force: bool = False,
+        patience: float | None = None,
+    ) -> None:
+        with self._refreshing:
+            self._or_again(lambda: self._refresh(on_progress, patience, force=force))
+
+    def _refresh(
+        self,
+        on_progress: Callable[[int, int], None] | None,
+        patience: float | None,
+        *,
+        force: bool,
+    ) -> None:
         self._load()
-        every = force or self._overdue()
+        first = self._size is None
+        overdue = self._overdue()
+        full = force or first or (overdue and not self.is_large)
         self._names.update()
-        self._rows.update(every=every)
-        if every or self._folders.changed():
-            self._look_at_files(on_progress)
+        if not first:
+            self._rows.update(every=full)
+        if full or overdue or self._folders.changed():
+            full = full or not self.is_large
+            found = self._look(full=full)
+            self._apply(found, on_progress, patience, full=full)
+            if full:
+                self._note_complete()
             self._looked_at = self.clock.monotonic()
-        self._merge_changed()
+        if first:  # rows of the threads have been merged just now
+            self._rows.update(every=False)
+        self._merge_changed(patience)
+        self._blocked_until = None
+
+    def heal(self, stopped: Callable[[float], bool] = lambda _seconds: False) -> bool:
+        """A full look in portions, for the background: between two of them anybody may have a turn.
+
+        *stopped* waits some seconds and says whether to stop. Whether it came to its end.
+        """
+        last = Findings()  # what is gone here may have been moved to where nobody looked yet
+        for _, portion in _batches(self._every_folder(), _PORTION):
+            found = Findings(problems=last.problems)
+            look_into(self._home, self._files, portion, self._folders, found, thorough=True)
+            last.gone += found.gone
+            found.gone = []
+            with self._refreshing:
+                self._apply(found)
+            if stopped(0.001):
+                return False
+        compared = None if self._rows.complete else self._rows.compare()
+        with self._refreshing:
+            self._apply(last, full=True)
+            self._rows.take(compared)
+            self._merge_changed()
+            self.problems = last.problems
+            self._note_complete()
+        return True
+
+    def page(self, query: ThreadQuery, cwds: Collection[str] | None) -> ThreadPage | None:
+        """A page of the index; ``None`` if that was made anew meanwhile and has to be filled."""
+        try:
+            page = self._index.page(query, cwds)
+        except StoreUnavailable:
+            if self.serves():
+                raise
+            return None
+        return page if self.serves() else None
+
+    # Looking
+
+    def _every_folder(self) -> list[str]:
+        roots = (self._home.sessions, self._home.archived)
+        return list(dict.fromkeys((*roots, *sorted(self._folders.known))))
+
+    def _look(self, *, full: bool) -> Findings:
+        found = Findings()
+        folders = self._every_folder() if full else self._folders.stale()
+        look_into(self._home, self._files, folders, self._folders, found, thorough=full)
+        if full:
+            self.problems = found.problems
+        else:
+            look_at(self._home, self._files.of_newest(_LIKELY), found)
+            self.problems |= found.problems
+        return found
+
+    def _apply(
+        self,
+        found: Findings,
+        on_progress: Callable[[int, int], None] | None = None,
+        patience: float | None = None,
+        *,
+        full: bool = False,
+    ) -> None:
+        """Bring the index in line with what was found."""
+        news = found.news
+        for path in found.gone:  # or moved, while all were looked at, to where nobody looked
+            if (now := file_now(self._home, path)) is not None:
+                news.setdefault(now.path, now)
+        if full or found.came:
+            news.update((file.path, file) for file in self._entering.incomplete())
+        self._entering.start_look()
+        try:
+            for done, batch in _batches(list(news.values()), _BATCH):
+                self._enter_files(batch, patience)
+                if on_progress is not None:
+                    on_progress(done, len(news))
+        finally:
+            self._entering.end_look()
+        # Last, so that a thread whose file has moved is in the index all the time.
+        gone = [path for path in found.gone if path not in news]
+        if gone or self._folders.news(found.marks, found.lost):
+            with self._lock, self._index.transaction(patience=patience):
+                for path in gone:
+                    self._entering.forget_file(path)
+                self._folders.settle(found.marks, found.lost)
+
+    def _enter_files(self, files: Iterable[RolloutFile], patience: float | None) -> None:
+        read = self._entering.read(files)
+        if not read:  # a list need not wait for another program that is writing the index
+            return
+        with self._lock, self._index.transaction(patience=patience):
+            for derived in read:
+                self._entering.enter_file(derived)
+
+    def _merge_changed(self, patience: float | None = None) -> None:
+        """Merge the threads again whose row or name has changed."""
+        with self._lock:
+            changed = self._rows.changed_ids | self._names.changed_ids
+        for _, batch in _batches(sorted(changed), _BATCH):
+            with self._lock, self._index.transaction(patience=patience):
+                for thread_id in batch:
+                    self._entering.merge_again(thread_id)
+            self._rows.changed_ids.difference_update(batch)
+            self._names.changed_ids.difference_update(batch)
+        if self._rows.unsaved or self._names.unsaved:
+            with self._lock, self._index.transaction(patience=patience):
+                self._rows.settle()
+                self._names.settle()
+
+    def _load(self) -> None:
+        """Start again from what the index says, if it is another one."""
+        with self._lock:
+            generation = self._index.current_generation()
+            if generation == self._generation:
+                return
+            size = self._index.meta(_COMPLETE_KEY)
+            self._size = int(size) if size else None
+            self._names.reset()
+            self._rows.reset()
+            self._folders.reset()
+            self._looked_at = None
+            self._generation = generation
+
+    def _note_complete(self) -> None:
+        """Every file has been looked at. How many there are need not be known exactly."""
+        size, before = self._files.count(), self._size
+        if before is None or (size > self._exact) != self.is_large:
+            self._index.set_meta(_COMPLETE_KEY, str(size))
+        self._size = size
+
+    def _overdue(self) -> bool:
+        last = self._looked_at
+        return last is None or self.clock.monotonic() - last >= self.interval
 
     def _or_again(self, look: Callable[[], T]) -> T:
         """*look*; once more if the index had to be made anew, in memory where the disk is full."""
@@ -139,6 +332,8 @@ class IndexSync:
                 raise
             return look()
 
+    # Single threads
+
     def refresh_thread(self, thread_id: str) -> StoredThread | None:
         """One thread as it is at this moment; ``None`` if it has no file."""
         return self._or_again(lambda: self._refresh_thread(thread_id))
@@ -147,26 +342,36 @@ class IndexSync:
         for _ in range(_MOVES):
             with self._lock:
                 self._load()
-                if self._is_left_alone(thread_id):
+                if self._entering.is_left_alone(thread_id):
                     return self._index.get(thread_id)
                 self._names.update()
-                file = self._locate(thread_id)
+                file = self._entering.locate(thread_id)
             if file is None:
                 self.refresh()  # its file may have the name of another thread
             with self._lock:
-                file = file or self._locate(thread_id)
-                thread = self._index_thread(thread_id, file) if file is not None else None
-                if thread is not None or not self._owned.get(thread_id):
+                file = file or self._entering.locate(thread_id)
+                thread = self._entering.index_thread(thread_id, file) if file is not None else None
+                if thread is not None or not self._files.of_thread(thread_id):
                     break
-        else:
-            thread = None
         if thread is None:
-            self._index.remove([thread_id])
+            with self._lock:
+                self._entering.lose_files(thread_id)
         return thread
+
+    def not_found(self, thread_id: str) -> ThreadNotFound:
+        """Why there is no such thread."""
+        missing = self._files.missing(thread_id)
+        if missing is None:
+            return ThreadNotFound(thread_id)
+        return ThreadNotFound(
+            thread_id,
+            f"the file of thread {thread_id} is missing: {missing.record.rollout_path}",
+            hint="bring the file back, and the thread is back with all that was known of it",
+        )
 
     def log_end(self, thread_id: str) -> LogEnd | None:
         """Where the thread's log ended when it was last read; ``None`` if nobody knows."""
-        entry = self._entry(thread_id)
+        entry = self._entering.entry(thread_id)
         return None if entry is None else entry.derived.log_end()
 
     def settle(self, thread: StoredThread) -> None:
@@ -177,16 +382,17 @@ class IndexSync:
         with self._lock:
             self._load()
             self._names.update()
-            try:
-                derived = self._derive(file, self._entry(thread.id))
-            except FileNotFoundError:
+            derived = self._entering.derive(file)
+            if derived is None:
                 return
-            self._note(derived)
-            if derived.thread is not None and derived.thread.id == thread.id:
-                row = self._rows.row(thread.id)
-                merged = self._merge(derived, row)
-                in_row = row is not None and thread.history_mode == "paginated"
-                self._store(derived, merged, settle(thread, merged, in_row=in_row))
+            with self._index.transaction():
+                self._entering.note(derived)
+                if derived.thread is not None and derived.thread.id == thread.id:
+                    row = self._rows.row(thread.id)
+                    merged = self._entering.merge(derived, row)
+                    in_row = row is not None and thread.history_mode == "paginated"
+                    record = settle(thread, merged, in_row=in_row)
+                    self._entering.store(derived, merged, record, row)
 
     def change(self, after: StoredThread, patch: ThreadMetadataPatch, *, explicit: bool) -> None:
         """A writer of this store has applied *patch*, with *after* as the result.
@@ -199,8 +405,10 @@ class IndexSync:
             if (current := self._index.get(after.id)) is None:
                 self._index.upsert(after)
                 return
-            if explicit and (entry := self._entry(after.id)) is not None:
-                self._store(entry.derived, said.apply(entry.merged), patch.apply(current))
+            entry = self._entering.entry(after.id) if explicit else None
+            if entry is not None:
+                kept = msgspec.structs.replace(entry, merged=said.apply(entry.merged))
+                self._index.upsert(patch.apply(current), derived=kept.pack())
             else:
                 self._index.upsert(patch.apply(current))
 
@@ -212,10 +420,7 @@ class IndexSync:
             yield
         except StoreUnavailable as error:
             self._generation = None
-            from logging import getLogger  # here: every start would pay for it
-
-            log = getLogger(__name__)
-            log.warning("the list index has to follow later: %s", error)
+            _warn(error)
 
     def check_unreferenced(
         self,
@@ -228,185 +433,20 @@ class IndexSync:
 
         *unwritten* are threads without a file, each with the rollout id that it stands on.
         """
+        find = self._entering.find_rollout
         stands = [
             (thread.id, thread.rollout_path)
             for thread in self.threads()
             if thread.history_mode == "paginated"
         ]
-        stands += ((thread_id, self._find_rollout(base)) for thread_id, base in unwritten)
-        refuse_references(stands, thread_ids, self._find_rollout, hint)
+        stands += ((thread_id, find(base)) for thread_id, base in unwritten)
+        refuse_references(stands, thread_ids, find, hint)
 
-    # Files
+    # What the index has
 
     def files_of(self, thread_id: str) -> list[RolloutFile]:
         """The files that are known to belong to a thread, as they are now."""
-        return files_now(self._home, sorted(self._owned.get(thread_id, ())))
-
-    def _load(self) -> None:
-        """Start again from what the index says, if it is another one."""
-        with self._lock:
-            generation = self._index.current_generation()
-            if generation == self._generation:
-                return
-            self._known = self._index.files()
-            self._owned = {}
-            for file in self._known.values():
-                if file.thread_id is not None and file.problem != MISSING:
-                    self._owned.setdefault(file.thread_id, set()).add(file.path)
-            self._names.reset()
-            self._rows.reset()
-            self._looked_at = None
-            self._generation = generation
-
-    def _overdue(self) -> bool:
-        last = self._looked_at
-        return last is None or self.clock.monotonic() - last >= self._interval
-
-    def _look_at_files(self, on_progress: Callable[[int, int], None] | None) -> None:
-        found: dict[str, RolloutFile] = {}
-        self.problems = {}
-        self._folders.start()
-        for file in scan(self._home, self._note_problem, self._folders.note):
-            found[file.path] = file
-        gone = [path for path in self._known if path not in found and not self._is_hidden(path)]
-        for path in gone:  # or moved, while all were looked at, to where nobody looked any more
-            now = file_now(self._home, path)
-            if now is not None:
-                found.setdefault(now.path, now)
-        self._rollouts = {
-            file.name.rollout_id: file.path for file in found.values() if file.name is not None
-        }
-        changed = [file for file in found.values() if self._is_news(file)]
-        try:
-            for done, batch in _batches(changed):
-                self._index_files(batch)
-                if on_progress is not None:
-                    on_progress(done, len(changed))
-            # Last, so that a thread whose file has moved is in the index all the time.
-            self._forget([path for path in gone if path not in found])
-        finally:
-            self._rollouts = None
-
-    def _note_problem(self, folder: str, error: OSError) -> None:
-        self.problems[folder] = os.strerror(error.errno) if error.errno else str(error)
-
-    def _is_hidden(self, path: str) -> bool:
-        """Whether a file may well be there, in a folder that cannot be read just now."""
-        return any(path.startswith(f"{folder}/") for folder in self.problems)
-
-    def _is_news(self, file: RolloutFile) -> bool:
-        known = self._known.get(file.path)
-        if known is None or known.problem == MISSING:
-            return True
-        before = (known.size, known.mtime_ns, known.inode, known.archived)
-        if before != (file.size, file.mtime_ns, file.inode, file.archived):
-            return True
-        return known.problem is not None and self._may_find_more(known)
-
-    def _may_find_more(self, file: IndexedFile) -> bool:
-        """Whether a file was not readable, or stands on one that was not there."""
-        entry = self._entry(file.thread_id or "")
-        return entry is not None and entry.derived.path == file.path and entry.derived.incomplete
-
-    def _index_files(self, files: Iterable[RolloutFile]) -> None:
-        read: list[Derived] = []
-        for file in files:
-            if file.name is not None and self._is_left_alone(file.name.thread_id):
-                continue
-            try:
-                read.append(self._derive(file, self._entry_before(file)))
-            except FileNotFoundError:
-                continue
-        if not read:  # a list need not wait for another program that is writing the index
-            return
-        with self._lock, self._index.transaction():
-            for derived in read:
-                previous = self._note(derived)
-                if derived.thread is not None:
-                    self._reindex(derived.thread.id, derived)
-                if previous is not None and (
-                    derived.thread is None or previous != derived.thread.id
-                ):
-                    self._reindex(previous, None)
-
-    def _entry_before(self, file: RolloutFile) -> Entry | None:
-        known = self._known.get(file.path)
-        thread_id = known.thread_id if known else file.name and file.name.thread_id
-        return self._entry(thread_id) if thread_id in self._owned else None
-
-    def _derive(self, file: RolloutFile, before: Entry | None) -> Derived:
-        """What *file* says; of a file that has only grown since *before* only the end is read."""
-        return derive(file, self._find_rollout, None if before is None else before.derived)
-
-    def _note(self, derived: Derived) -> str | None:
-        """Enter a file; the thread it belonged to before."""
-        known = self._known.get(derived.path)
-        thread_id = derived.thread.id if derived.thread is not None else None
-        file = IndexedFile(
-            path=derived.path,
-            thread_id=thread_id,
-            size=derived.size,
-            mtime_ns=derived.mtime_ns,
-            inode=derived.inode,
-            archived=derived.archived,
-            problem=derived.problem,
-        )
-        if file != known:
-            self._index.set_file(file)
-            self._known[file.path] = file
-        previous = known.thread_id if known is not None else None
-        if previous is not None and previous != thread_id:
-            self._owned.get(previous, set()).discard(file.path)
-        if thread_id is not None:
-            self._owned.setdefault(thread_id, set()).add(file.path)
-        return previous
-
-    def _forget(self, paths: Collection[str]) -> None:
-        with self._lock, self._index.transaction() if paths else contextlib.nullcontext():
-            for path in paths:
-                known = self._known[path]
-                owner, file = known.thread_id, file_now(self._home, path)
-                if file is not None and file.path not in self._owned.get(owner or "", ()):
-                    continue  # it is being moved at this moment
-                if owner is not None and self._is_left_alone(owner):
-                    continue
-                if owner is not None:
-                    self._owned.get(owner, set()).discard(path)
-                if owner is None or self._owned.get(owner) or self._is_deleted(owner):
-                    self._index.forget_file(path)
-                    del self._known[path]
-                elif known.problem != MISSING:
-                    self._known[path] = msgspec.structs.replace(known, problem=MISSING)
-                    self._index.set_file(self._known[path])
-                if owner is not None:
-                    self._reindex(owner, None)
-
-    def _is_deleted(self, thread_id: str) -> bool:
-        """Whether nobody speaks of a thread without files any more."""
-        if self._names.names.get(thread_id):
-            return False
-        return self._rows.readable and self._rows.row(thread_id) is None
-
-    def _locate(self, thread_id: str) -> RolloutFile | None:
-        """The file that stands for a thread at this moment."""
-        row = self._rows.row(thread_id)
-        files = self.files_of(thread_id)
-        wanted = os.path.basename(row.rollout_path) if row is not None else None
-        if not files or (wanted and all(os.path.basename(f.path) != wanted for f in files)):
-            known = {file.path for file in files}
-            files += [file for file in find_by_id(self._home, thread_id) if file.path not in known]
-        return choose_file(thread_id, files, row)
-
-    def _find_rollout(self, rollout_id: str) -> str | None:
-        if self._rollouts is not None:
-            return self._rollouts.get(rollout_id)
-        return find_rollout(self._home, rollout_id)
-
-    # Threads
-
-    def _is_left_alone(self, thread_id: str) -> bool:
-        """Whether the thread's writer keeps its record; it cannot notice that the index is new."""
-        return self._is_live(thread_id) and self._index.get(thread_id) is not None
+        return self._entering.files_of(thread_id)
 
     def threads(self) -> Iterator[StoredThread]:
         """Every thread in the index."""
@@ -418,97 +458,21 @@ class IndexSync:
             if cursor is None:
                 return
 
-    def _reindex(self, thread_id: str, fresh: Derived | None) -> None:
-        """Enter a thread after one of its files came, changed or went."""
-        if self._is_left_alone(thread_id):
-            return
-        row = self._rows.row(thread_id)
-        if fresh is not None and self._owned.get(thread_id) == {fresh.path}:
-            self._enter(fresh, row)
-            return
-        file = choose_file(thread_id, self.files_of(thread_id), row)
-        if file is None:
-            self._index.remove([thread_id])
-        elif fresh is not None and fresh.describes(file):
-            self._enter(fresh, row)
-        else:
-            self._index_thread(thread_id, file)
-
-    def _index_thread(self, thread_id: str, file: RolloutFile) -> StoredThread | None:
-        """Enter a thread whose file is *file*, reading that only if it has changed."""
-        entry = self._entry(thread_id)
-        if entry is not None and entry.derived.describes(file) and not entry.derived.incomplete:
-            derived = entry.derived
-        else:
-            try:
-                derived = self._derive(file, entry)
-            except FileNotFoundError:
-                return None
-            self._note(derived)
-        if derived.thread is None or derived.thread.id != thread_id:
-            return None
-        return self._enter(derived, self._rows.row(thread_id), entry)
-
-    def _enter(
-        self, derived: Derived, row: StateRow | None, entry: Entry | None = None
-    ) -> StoredThread | None:
-        assert derived.thread is not None
-        thread_id = derived.thread.id
-        if derived.problem == EMPTY and row is None:
-            self._index.remove([thread_id])  # nothing but an empty file: no history, no thread
-            return None
-        merged, record = self._combine(derived, row, entry)
-        known = entry or self._entry(thread_id)
-        if known == Entry(derived, merged) and record == self._index.get(thread_id):
-            return record
-        if self._index.in_transaction:
-            return self._store(derived, merged, record)
-        with self._index.transaction():  # what others have seen by now must stay: look once more
-            merged, record = self._combine(derived, self._rows.row(thread_id), None)
-            return self._store(derived, merged, record)
-
-    def _combine(
-        self, derived: Derived, row: StateRow | None, entry: Entry | None
-    ) -> tuple[StoredThread, StoredThread]:
-        """What file, row and name say together, and that with what the index has beyond them."""
-        merged = self._merge(derived, row)
-        if (ours := self._index.get(merged.id)) is None:
-            return merged, merged
-        entry = entry or self._entry(merged.id)
-        return merged, adopt(ours, merged) if entry is None else rebase(entry.merged, ours, merged)
-
-    def _merge(self, derived: Derived, row: StateRow | None) -> StoredThread:
-        assert derived.thread is not None
-        thread_id = derived.thread.id
-        name = self._names.names.get(thread_id)
-        merged = merge(derived, row, name, default_provider=self._default_provider)
-        parent = self._rows.parents.get(thread_id)
-        if parent is not None and merged.parent_thread_id is None:
-            merged = msgspec.structs.replace(merged, parent_thread_id=parent)
-        return merged
-
-    def _store(self, derived: Derived, merged: StoredThread, record: StoredThread) -> StoredThread:
-        self._index.upsert(record, derived=Entry(derived, merged).pack())
-        return record
-
-    def _entry(self, thread_id: str) -> Entry | None:
-        return Entry.unpack(self._index.derived(thread_id))
-
-    def _merge_changed(self) -> None:
-        """Merge the threads again whose row or name has changed."""
-        with self._lock:
-            changed = self._rows.changed_ids | self._names.changed_ids
-            self._rows.changed_ids, self._names.changed_ids = set(), set()
-        for _, batch in _batches(sorted(changed & self._owned.keys())):
-            with self._lock, self._index.transaction():
-                for thread_id in batch:
-                    self._reindex(thread_id, None)
+    def missing_threads(self) -> list[MissingThread]:
+        """Threads that are kept though their file is gone."""
+        return self._files.missing_threads()
 
 
-def _batches(things: Collection[T]) -> Iterator[tuple[int, list[T]]]:
+def _warn(error: StoreUnavailable) -> None:
+    from logging import getLogger  # here: every start would pay for it
+
+    getLogger(__name__).warning("the list index has to follow later: %s", error)
+
+
+def _batches(things: Iterable[T], size: int) -> Iterator[tuple[int, list[T]]]:
     """Portions, with the number of things done when the portion is."""
     rest = iter(things)
     done = 0
-    while batch := list(islice(rest, _BATCH)):
+    while batch := list(islice(rest, size)):
         done += len(batch)
         yield done, batch

@@ -1,0 +1,114 @@
+"""Looking at the folders of a home for what differs from the list index. Changes nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+import msgspec
+
+from threadstore.stores.local.index_db import IndexedFile
+from threadstore.stores.local.index_files import MISSING, IndexFiles
+from threadstore.stores.local.paths import Home, RolloutFile, plain_path, read_folder, stat_rollout
+from threadstore.stores.local.watches import UNSURE, FolderWatch
+
+__all__ = ["Findings", "look_at", "look_into"]
+
+
+class Findings(msgspec.Struct):
+    """What differs from what the index says."""
+
+    news: dict[str, RolloutFile] = {}
+    """Files that came or changed, by plain path."""
+    came: bool = False
+    """Whether there are new ones among them."""
+    gone: list[str] = []
+    """Files that are not where they were."""
+    marks: dict[str, int | None] = {}
+    """Folders that were read, with their times before."""
+    lost: list[str] = []
+    """Folders that are gone."""
+    problems: dict[str, str] = {}
+    """Folders and names that could not be read, with the reason."""
+
+
+def look_into(
+    home: Home,
+    files: IndexFiles,
+    folders: Iterable[str],
+    watch: FolderWatch,
+    found: Findings,
+    *,
+    thorough: bool,
+) -> None:
+    """Compare what lies in *folders*, and in folders in them that nobody knows, with the index.
+
+    Not *thorough*: a known file is looked at only if its name belongs to another inode now.
+    """
+    waiting = list(folders)
+    for folder in waiting:  # grows while it is walked
+        if folder not in found.marks:
+            waiting += _look_into_one(home, files, folder, watch, found, thorough=thorough)
+
+
+def look_at(home: Home, known: Iterable[IndexedFile], found: Findings) -> None:
+    """Compare single files with the index; one that is gone is its folder's business."""
+    for file in known:
+        if file.path not in found.news:
+            _compare(home, file.path, file, found)
+
+
+def _look_into_one(
+    home: Home,
+    files: IndexFiles,
+    folder: str,
+    watch: FolderWatch,
+    found: Findings,
+    *,
+    thorough: bool,
+) -> list[str]:
+    """The folders in it that nobody knows."""
+
+    def note_problem(path: str, error: OSError) -> None:
+        found.problems[path] = os.strerror(error.errno) if error.errno else str(error)
+
+    mark = found.marks[folder] = watch.mark(folder)
+    is_root = folder in (home.sessions, home.archived)
+    try:
+        content = read_folder(folder, note_problem)
+    except FileNotFoundError:
+        if not is_root:
+            del found.marks[folder]
+            found.lost.append(folder)
+        found.gone += (f.path for f in files.inside(folder).values() if f.problem != MISSING)
+        return []
+    except OSError as error:
+        if not any(folder.startswith(f"{above}/") for above in found.problems):
+            note_problem(folder, error)
+        return []
+    known = files.inside(folder)
+    for actual, inode in content.rollouts.items():
+        path = plain_path(actual)
+        file = known.pop(path, None)
+        if thorough or file is None or file.inode != inode or file.problem is not None:
+            _compare(home, actual, file, found)
+    found.gone += (path for path, file in known.items() if file.problem != MISSING)
+    if mark is None:  # it came between two calls
+        found.marks[folder] = UNSURE
+    return [inner for inner in content.folders if inner not in watch.known]
+
+
+def _compare(home: Home, path: str, known: IndexedFile | None, found: Findings) -> None:
+    """Note a file that is not as it was."""
+    if known is not None and known.problem != MISSING:
+        try:
+            info = os.stat(path)
+        except OSError:
+            return
+        now = (info.st_size, info.st_mtime_ns, info.st_ino)
+        if now == (known.size, known.mtime_ns, known.inode):
+            return
+    file = stat_rollout(home, path)
+    if file is not None:
+        found.news[file.path] = file
+        found.came = found.came or known is None or known.problem == MISSING
