@@ -16,7 +16,7 @@ import msgspec
 
 from benchmarks.measure import Result, in_turn
 from benchmarks.sizes import pick
-from threadstore import LiveThread, NewThread, RolloutItem, open_store
+from threadstore import LiveThread, NewThread, RolloutItem, ThreadStore, open_store
 
 BATCH: Final = 10
 STAMP: Final = "2026-11-22T05:42:54.452Z"
@@ -38,13 +38,13 @@ def _items(count: int) -> list[RolloutItem]:
 
 
 @asynccontextmanager
-async def _threads(home: str, count: int) -> AsyncIterator[list[LiveThread]]:
-    """Live threads with a file each."""
+async def _threads(home: str, count: int) -> AsyncIterator[tuple[ThreadStore, list[LiveThread]]]:
+    """A store with live threads with a file each."""
     async with open_store(f"local:{home}") as store:
         lives = [await LiveThread.create(store, NewThread(cwd="")) for _ in range(count)]
         for live in lives:
             await live.append_items(_items(1))
-        yield lives
+        yield store, lives
         for live in lives:
             await live.shutdown()
 
@@ -69,7 +69,7 @@ def one_line(folder: str) -> Iterator[Result]:
     line = _items(1)[0].encode(STAMP) + b"\n"
 
     async def ours() -> float:
-        async with _threads(f"{folder}/home", 1) as (live,):
+        async with _threads(f"{folder}/home", 1) as (_, (live,)):
             items, times = _items(1), []
             gc.collect()
             for _ in range(count):
@@ -116,7 +116,7 @@ def batches(folder: str) -> Iterator[Result]:
             await live.append_items(items)
 
     async def ours(count: int) -> float:
-        async with _threads(f"{folder}/home-{count}", count) as lives:
+        async with _threads(f"{folder}/home-{count}", count) as (_, lives):
             gc.collect()
             start = time.perf_counter()
             await asyncio.gather(*(work(live, total // count) for live in lives))
@@ -149,23 +149,34 @@ def batches(folder: str) -> Iterator[Result]:
 
 
 def barriers(folder: str) -> Iterator[Result]:
-    """A line and ``flush``, beside a write and fdatasync: one after the other, and 100 at once.
+    """A line and the store's ``flush_thread`` or the thread's ``flush``, which writes what waits of its
+    metadata too, beside a write and fdatasync: one after the other, and 100 at once.
 
     The bare ones at once come from a pool of as many threads as is fastest here.
     """
-    for count, rounds, goal in ((1, pick(200, 20), 0.6), (100, pick(10, 2), 0.4)):
+    for count, with_facts, rounds, goal in (
+        (1, False, pick(200, 20), 0.6),
+        (1, True, pick(200, 20), 0.6),
+        (100, False, pick(10, 2), 0.4),
+        (100, True, pick(10, 2), 0.4),
+    ):
 
-        async def ours(count: int = count, rounds: int = rounds) -> float:
-            async def work(live: LiveThread) -> None:
+        async def ours(
+            count: int = count, rounds: int = rounds, with_facts: bool = with_facts
+        ) -> float:
+            async def work(store: ThreadStore, live: LiveThread) -> None:
                 items = _items(1)
                 for _ in range(rounds):
                     await live.append_items(items)
-                    await live.flush()
+                    if with_facts:
+                        await live.flush()
+                    else:
+                        await store.flush_thread(live.id)
 
-            async with _threads(f"{folder}/home-{count}", count) as lives:
+            async with _threads(f"{folder}/home-{count}", count) as (store, lives):
                 await asyncio.gather(*(live.flush() for live in lives))
                 start = time.perf_counter()
-                await asyncio.gather(*map(work, lives))
+                await asyncio.gather(*(work(store, live) for live in lives))
                 return count * rounds / (time.perf_counter() - start)
 
         async def bare(count: int = count, rounds: int = rounds) -> float:
@@ -192,8 +203,9 @@ def barriers(folder: str) -> Iterator[Result]:
             rounds=5,
         )
         at_once = f"{count} threads at once" if count > 1 else "one thread"
+        what = "flush" if with_facts else "flush_thread"
         yield Result(
-            name=f"line and flush, {at_once} / write and fdatasync",
+            name=f"line and {what}, {at_once} / write and fdatasync",
             ours=mine,
             limit=limit,
             unit="1/s",
@@ -206,7 +218,7 @@ def stored(folder: str) -> Iterator[Result]:
     """Bytes in the rollouts beside bytes of payload, at items of 1 KB."""
 
     async def run() -> float:
-        async with _threads(f"{folder}/home", 1) as (live,):
+        async with _threads(f"{folder}/home", 1) as (_, (live,)):
             for _ in range(100):
                 await live.append_items(_items(BATCH))
             assert live.rollout_path is not None
