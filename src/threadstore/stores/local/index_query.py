@@ -28,13 +28,13 @@ _SORT_COLUMN: Final = {
     SortKey.UPDATED: "updated_ms",
     SortKey.RECENCY: "recency_ms",
 }
-_MERGED: Final = 48
+MERGED: Final = 48
 """Walks of one statement."""
 _TRIED: Final = 12
 """Walks that may be empty: beyond, it is cheaper to ask first which shelves there are."""
 COUNTED: Final = 1000
 """Threads that are counted to find the filter that leaves the fewest."""
-_SEARCHED: Final = 4000
+SEARCHED: Final = 4000
 """Threads of a list that are looked through for a term that many have, before all are sorted."""
 
 DESCENDANTS: Final = (
@@ -82,7 +82,7 @@ def find(
     walks = _walks(query, wanted, shelves, column, facets.pop(column, ()), rows)
     where = _Where(query)
     where.facets(facets)
-    end = None if hits is None else order.place_after(walks, _SEARCHED, rows)
+    end = None if hits is None else order.place_after(walks, SEARCHED, rows)
     if end is None:
         return order.merge(walks, where, rows)
     # A term that many threads have is mostly among the first of the list; if not, all are sorted.
@@ -151,10 +151,10 @@ class _Order:
         """The first threads of all walks that pass."""
         where = self._after(where)
         found: list[tuple[Any, ...]] = []
-        for start in range(0, len(walks.values), _MERGED):
-            part = walks._replace(values=walks.values[start : start + _MERGED])
+        for start in range(0, len(walks.values), MERGED):
+            part = walks._replace(values=walks.values[start : start + MERGED])
             found += rows(*self._statement(part, where, "digest"))
-        if len(walks.values) > _MERGED:
+        if len(walks.values) > MERGED:
             found.sort(key=lambda row: row[:2], reverse=self.descending)
         return found[: self.limit]
 
@@ -167,7 +167,7 @@ class _Order:
     def place_after(self, walks: _Walks, steps: int, rows: Rows) -> tuple[int, str] | None:
         """Sort value and id of the thread that comes after so many; ``None``: there is none, or
         more walks than one statement merges."""
-        if len(walks.values) > _MERGED:
+        if len(walks.values) > MERGED:
             return None
         sql, values = self._statement(walks, self._after(_Where()), "1")
         place = rows(f"{sql} OFFSET ?", [*values[:-1], 1, steps])
