@@ -155,8 +155,7 @@ class LocalThreadStore(SearchedStore):
                 for thread_id in self._writers.ids():
                     shutdowns.push_async_callback(self.shutdown_thread, thread_id)
         finally:
-            for thread_id in self._writers.ids():
-                self._writers.release(thread_id)
+            self._writers.close()
             self._opened = False
             self._signals.ring_all()
             await in_worker(self._healer.stop)
@@ -265,20 +264,20 @@ class LocalThreadStore(SearchedStore):
             if not writer.materialised:
                 writer.recorder.materialise()
                 await self._metadata.attach_waiting(writer)
-            await in_worker(writer.recorder.sync, syncs=True)
+            await self._writers.sync(writer)
 
     async def flush_thread(self, thread_id: str) -> None:
         writer = self._writer(thread_id)
         async with writer.turn:
             self._writers.check_still_live(writer)
-            await in_worker(writer.recorder.sync, syncs=True)
+            await self._writers.sync(writer)
 
     async def shutdown_thread(self, thread_id: str) -> None:
         writer = self._writers.find(self._parse(thread_id))
         if writer is None:
             return
         async with writer.turn:
-            await in_worker(writer.recorder.sync, syncs=True)
+            await self._writers.sync(writer)
             await self._release(writer)
 
     async def discard_thread(self, thread_id: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -23,7 +22,7 @@ from threadstore.stores.local.recorder import Recorder
 
 if TYPE_CHECKING:
     import asyncio
-    from concurrent.futures import ThreadPoolExecutor
+    from concurrent.futures import Executor, ThreadPoolExecutor
 
 __all__ = ["LiveWriter", "Writers", "in_worker", "others_first"]
 
@@ -32,12 +31,12 @@ T = TypeVar("T")
 _SYNCS: Final = 24
 
 
-async def in_worker(work: Callable[[], T], *, syncs: bool = False) -> T:
+async def in_worker(work: Callable[[], T], pool: Executor | None = None) -> T:
     """Run blocking *work* in a thread; when cancelled, wait for its end before letting go.
 
     Work that was started is never left running behind the back of whoever holds the locks, however
     often the caller is cancelled. Without an event loop there is nobody to hold up, and the work is
-    done at once. *syncs*: the work waits for the disk and does nothing else.
+    done at once. *pool*: whose thread it is.
     """
     loop = _running_loop()
     if loop is None:
@@ -45,7 +44,7 @@ async def in_worker(work: Callable[[], T], *, syncs: bool = False) -> T:
     import asyncio
 
     # A future, no task: a loop that ends cancels every task, but this one has to be waited for.
-    future = loop.run_in_executor(_syncing() if syncs else None, work)
+    future = loop.run_in_executor(pool, work)
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
@@ -53,15 +52,6 @@ async def in_worker(work: Callable[[], T], *, syncs: bool = False) -> T:
             with suppress(asyncio.CancelledError):
                 await asyncio.wait((future,))
         raise
-
-
-@functools.cache
-def _syncing() -> ThreadPoolExecutor:
-    """Threads that wait for the disk: one commit of its journal serves everybody who waits by then,
-    so that many at once take hardly longer than one, if there are threads for them."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    return ThreadPoolExecutor(_SYNCS, thread_name_prefix="threadstore-sync")
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
@@ -173,6 +163,27 @@ class Writers(LiveWriters[LiveWriter]):
         super().__init__()
         self._home = home
         self._clock = clock
+        self._syncing: ThreadPoolExecutor | None = None
+
+    async def sync(self, writer: LiveWriter) -> None:
+        """Return once everything appended survives power loss.
+
+        Others wait in threads of their own: one commit of the disk's journal serves everybody who
+        waits by then, so that many at once take hardly longer than one.
+        """
+        if self._syncing is None:
+            from concurrent.futures import ThreadPoolExecutor
+
+            self._syncing = ThreadPoolExecutor(_SYNCS, thread_name_prefix="threadstore-sync")
+        await in_worker(writer.recorder.sync, self._syncing)
+
+    def close(self) -> None:
+        """Let go of everything."""
+        for thread_id in self.ids():
+            self.release(thread_id)
+        pool, self._syncing = self._syncing, None
+        if pool is not None:
+            pool.shutdown()
 
     def ids(self) -> list[str]:
         """Every live thread."""
