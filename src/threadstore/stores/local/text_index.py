@@ -83,8 +83,9 @@ class TextIndex:
                 self.feed.notice_live({thread_id: live})
             if not self.feed.is_current(thread_id):
                 self.feed.look_at([thread_id])
-            while not self.feed.is_current(thread_id) and time.monotonic() < end:
-                self.feed.step(_SMALL)
+            while time.monotonic() < end and not self.feed.is_current(thread_id):
+                if not self.feed.step(_SMALL):
+                    break
         except StoreUnavailable as error:
             if not is_locked(error):
                 raise

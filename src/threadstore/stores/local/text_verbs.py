@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from msgspec.structs import replace
 
@@ -13,7 +13,7 @@ from threadstore.arguments import check_class
 from threadstore.config import LocalStoreConfig
 from threadstore.errors import StoreUnavailable
 from threadstore.ids import parse_thread_id
-from threadstore.queries import check_limit
+from threadstore.queries import ThreadQuery, check_limit
 from threadstore.search import OccurrencePage, SearchPage, SearchQuery, scan
 from threadstore.search.scan import SearchSource
 from threadstore.stores.local.database import DatabaseDamaged
@@ -26,6 +26,7 @@ from threadstore.stores.local.writers import Writers, in_worker
 
 __all__ = ["TextVerbs"]
 
+_ANY: Final = ThreadQuery(limit=1, archived=None)
 Page = TypeVar("Page", SearchPage, OccurrencePage)
 
 
@@ -44,7 +45,6 @@ class TextVerbs:
         self._store = store
         self._patience = config.search_patience
         self._writers = writers
-        self._sync = sync
         self._texts: TextIndex | None = None
         if config.text_index and config.use_index_file:
 
@@ -60,7 +60,7 @@ class TextVerbs:
         texts = self._texts
         if texts is None:
             return
-        await self._refresh()
+        await self._store.list_threads(_ANY)  # brings the list index up to date
         live = self._live_files()
         with suppress(StoreUnavailable):  # a search says so, and works
             await in_worker(lambda: texts.update(live, None, on_progress))
@@ -75,7 +75,7 @@ class TextVerbs:
             degraded = texts.update(live, self._patience)
             return self._search.threads(query, degraded)
 
-        await self._refresh()
+        await self._store.list_threads(_ANY)  # brings the list index up to date
         live = self._live_files()
         return await self._or_scan(texts, search, lambda: scan.search_threads(self._store, query))
 
@@ -137,10 +137,6 @@ class TextVerbs:
             return page
         reasons = [f"searched without the text index: {problem}", page.degraded]
         return replace(page, degraded="; ".join(filter(None, reasons)))
-
-    async def _refresh(self) -> None:
-        if self._sync.due():
-            await in_worker(self._sync.refresh)
 
     def _live_files(self) -> dict[str, str]:
         """The files of the threads that are written here."""
