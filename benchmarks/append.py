@@ -149,8 +149,8 @@ def batches(folder: str) -> Iterator[Result]:
 
 
 def barriers(folder: str) -> Iterator[Result]:
-    """A line and the store's ``flush_thread`` or the thread's ``flush``, which writes what waits of its
-    metadata too, beside a write and fdatasync: one after the other, and 100 at once.
+    """A line and the store's ``flush_thread``, or the thread's ``flush``, which writes metadata
+    too, beside a write and fdatasync: one after the other, and 100 at once.
 
     The bare ones at once come from a pool of as many threads as is fastest here.
     """
@@ -162,7 +162,7 @@ def barriers(folder: str) -> Iterator[Result]:
     ):
 
         async def ours(
-            count: int = count, rounds: int = rounds, with_facts: bool = with_facts
+            *, count: int = count, rounds: int = rounds, with_facts: bool = with_facts
         ) -> float:
             async def work(store: ThreadStore, live: LiveThread) -> None:
                 items = _items(1)
@@ -179,7 +179,7 @@ def barriers(folder: str) -> Iterator[Result]:
                 await asyncio.gather(*(work(store, live) for live in lives))
                 return count * rounds / (time.perf_counter() - start)
 
-        async def bare(count: int = count, rounds: int = rounds) -> float:
+        async def bare(*, count: int = count, rounds: int = rounds) -> float:
             line = _items(1)[0].encode(STAMP) + b"\n"
 
             def work(file: int) -> None:
