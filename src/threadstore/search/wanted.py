@@ -7,22 +7,33 @@ is looked for as it stands, whatever its letter case; it begins where a word beg
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from threadstore.errors import InvalidRequest
-from threadstore.search.patterns import literal_pattern, phrase_pattern
-from threadstore.search.tokens import Folded, composed, fold, tokens
+from threadstore.search.tokens import (
+    Folded,
+    Token,
+    composed,
+    fold,
+    folded_words,
+    is_spaceless,
+    tokens,
+    word_end,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-__all__ = ["MAX_QUERY", "MAX_WORDS", "Phrase", "Span", "Wanted"]
+__all__ = ["MAX_QUERY", "MAX_SPANS", "MAX_WORDS", "Phrase", "Span", "Wanted"]
 
 MAX_QUERY: Final = 2_000
 """Characters of a query."""
 MAX_WORDS: Final = 100
 """Words of a query."""
+MAX_SPANS: Final = 1_000
+"""Places in a text that are looked at for a phrase or a literal: the first ones."""
 _PARTS: Final = re.compile(r'"(?P<phrase>[^"]*)(?P<end>"?)(?P<star>\*?)|(?P<word>[^\s"]+)')
 _NOTHING: Final = "search for at least one letter or digit"
 
@@ -41,10 +52,27 @@ class Phrase(NamedTuple):
     prefix: bool = False
     """Whether the last one is only the beginning of a token."""
 
-    def spans(self, folded: str) -> Iterator[Span]:
-        """Where the phrase stands in a folded text."""
-        pattern = phrase_pattern(self.tokens, prefix=self.prefix)
-        return (Span(*match.span()) for match in pattern.finditer(folded))
+    def places(self, words: str) -> list[int]:
+        """Where the phrase begins among the tokens of a text, counted from 0. *words*: all tokens,
+        each between two single spaces."""
+        phrase = " ".join(self.tokens)
+        phrase = f" {phrase}" if self.prefix else f" {phrase} "
+        found: list[int] = []
+        number = counted = 0
+        place = words.find(phrase)
+        while place >= 0 and len(found) < MAX_SPANS:
+            number += words.count(" ", counted, place)
+            counted = place
+            found.append(number)
+            place = words.find(phrase, place + 1)
+        return found
+
+    def span(self, found: Sequence[Token], first: int) -> Span:
+        """What is to be marked where the phrase begins with this one of the tokens of a text."""
+        end = found[first + len(self.tokens) - 1]
+        if self.prefix and len(self.tokens[-1]) == 1 and is_spaceless(self.tokens[-1]):
+            return Span(found[first].start, end.start + 1)  # of a pair only what was looked for
+        return Span(found[first].start, end.end)
 
 
 class Wanted(NamedTuple):
@@ -67,7 +95,7 @@ class Wanted(NamedTuple):
         if not _is_whole(text):
             raise InvalidRequest("the search text has half a character in it", hint=_NOTHING)
         text = composed(text)
-        wanted = _literal(text) if literal else cls(tuple(_phrases(text)))
+        wanted = _literal(text) if literal else cls(tuple(dict.fromkeys(_phrases(text))))
         if not wanted.phrases:
             raise InvalidRequest(f"there is no word in {_short(text)}", hint=_NOTHING)
         if sum(len(phrase.tokens) for phrase in wanted.phrases) > MAX_WORDS:
@@ -86,15 +114,26 @@ class Wanted(NamedTuple):
         """What is to be marked in a composed *text*, in order; empty: it is not what is wanted."""
         folded = fold(text)
         if self.literal is not None:
-            found = literal_pattern(self.literal).finditer(folded.text)
-            return _marked(folded, [Span(*match.span()) for match in found])
-        every: list[Span] = []
-        for phrase in self.phrases:
-            before = len(every)
-            every += phrase.spans(folded.text)
-            if len(every) == before:
-                return []
-        return _marked(folded, every)
+            found = itertools.islice(_literal_spans(folded.text, self.literal), MAX_SPANS)
+            return _marked(folded, list(found))
+        return _marked(folded, self._phrase_spans(folded.text))
+
+    def _phrase_spans(self, folded: str) -> list[Span]:
+        if not all(token in folded for phrase in self.phrases for token in phrase.tokens):
+            return []  # of most texts this is all there is to know
+        words = f" {' '.join(folded_words(folded))} "
+        places = [phrase.places(words) for phrase in self.phrases]
+        if not all(places):
+            return []
+        furthest = max(
+            each[-1] + len(phrase.tokens) for phrase, each in zip(self.phrases, places, strict=True)
+        )
+        found = list(itertools.islice(tokens(folded), furthest))
+        return [
+            phrase.span(found, first)
+            for phrase, each in zip(self.phrases, places, strict=True)
+            for first in each
+        ]
 
 
 def _phrases(text: str) -> Iterator[Phrase]:
@@ -141,6 +180,17 @@ def _literal(text: str) -> Wanted:
 def _ends_in_word(text: str) -> bool:
     folded = fold(text).text
     return any(token.end == len(folded) for token in tokens(folded))
+
+
+def _literal_spans(text: str, literal: str) -> Iterator[Span]:
+    begins_with_token = any(token.start == 0 for token in tokens(literal))
+    place = text.find(literal)
+    while place >= 0:
+        end = word_end(text, place) if begins_with_token else place
+        if end == place:
+            end += len(literal)
+            yield Span(place, end)
+        place = text.find(literal, end)
 
 
 def _marked(folded: Folded, spans: list[Span]) -> list[Span]:
