@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = [
+    "GAP",
     "MAX_WORD",
+    "SPACELESS",
+    "WORD",
     "Folded",
     "Token",
     "composed",
@@ -39,7 +42,7 @@ __all__ = [
 MAX_WORD: Final = 64
 """Characters of a word that count."""
 
-_SPACELESS: Final = (
+SPACELESS: Final = (
     "\u0e00-\u0eff"  # Thai, Lao
     "\u1000-\u109f\uaa60-\uaa7f"  # Burmese
     "\u1100-\u11ff\u3130-\u318f\ua960-\ua97f\uac00-\ud7ff"  # Korean
@@ -48,17 +51,21 @@ _SPACELESS: Final = (
     "\u3041-\u30ff\u31f0-\u31ff\uff66-\uff9f"  # kana
     "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # ideographs
 )
+"""Ranges of characters of scripts without spaces, for a class of a regular expression."""
 # Signs that stand on letters; Python does not count them as letters.
 _MARKS: Final = (
     "\u0300-\u036f\u0483-\u0487\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a"
     "\u064b-\u065f\u0670\u06d6-\u06dc\u06df-\u06e4\u0711\u0730-\u074a"
     "\u0900-\u0963\u0971-\u0e00\u0f18\u0f19\u0f35\u0f37\u0f39\u0f71-\u0f84\u1ab0-\u1aff\u1dc0-\u1dff"
 )
-_WORD: Final = rf"(?:[^\W_{_SPACELESS}]|[{_MARKS}])"
-_RUNS: Final = re.compile(rf"(?P<run>[{_SPACELESS}]+)|(?P<word>{_WORD}+)")
-_IS_RUN: Final = re.compile(f"[{_SPACELESS}]")
-_IN_WORD: Final = re.compile(f"{_WORD}+")
-_SPECIAL: Final = re.compile(f"[{_SPACELESS}{_MARKS}]")
+WORD: Final = rf"(?:[^\W_{SPACELESS}]|[{_MARKS}])"
+"""Regular expression of a character of words."""
+GAP: Final = rf"(?:[^\w{SPACELESS}{_MARKS}]|_)"
+"""Regular expression of a character between tokens."""
+_RUNS: Final = re.compile(rf"(?P<run>[{SPACELESS}]+)|(?P<word>{WORD}+)")
+_IS_RUN: Final = re.compile(f"[{SPACELESS}]")
+_IN_WORD: Final = re.compile(f"{WORD}+")
+_SPECIAL: Final = re.compile(f"[{SPACELESS}{_MARKS}]")
 _PLAIN_WORDS: Final = re.compile(r"[^\W_]+")
 _ASCII_WORDS: Final = re.compile(r"[0-9a-z]+")
 
