@@ -8,7 +8,8 @@ since and no other place can hold (see :func:`~threadstore.stores.local.merge.re
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
 
 import msgspec
 
@@ -67,24 +68,49 @@ class Entering:
 
     def read(self, files: Iterable[RolloutFile]) -> list[Derived]:
         """What these files say, those left out that are being written here or are gone."""
-        read: list[Derived] = []
-        for file in files:
-            if file.name is not None and self.is_left_alone(file.name.thread_id):
-                continue
-            derived = self.derive(file)
-            if derived is not None:
-                read.append(derived)
-        return read
+        files = [f for f in files if f.name is None or not self.is_left_alone(f.name.thread_id)]
+        known = self._files.some([file.path for file in files])
+        read = (self._derive(file, known.get(file.path)) for file in files)
+        return [derived for derived in read if derived is not None]
 
     def derive(self, file: RolloutFile) -> Derived | None:
         """What a file says, read from where the last reading stopped; ``None`` if it is gone."""
-        known = self._files.get(file.path)
+        return self._derive(file, self._files.get(file.path))
+
+    def _derive(self, file: RolloutFile, known: IndexedFile | None) -> Derived | None:
         entry = self.entry(known.thread_id) if known is not None and known.thread_id else None
         before = entry.derived if entry is not None and entry.derived.path == file.path else None
         try:
             return derive(file, self.find_rollout, before)
         except FileNotFoundError:
             return None
+
+    def enter_files(self, read: Collection[Derived]) -> None:
+        """Enter files that were read. In a transaction."""
+        threads = Counter(derived.thread.id for derived in read if derived.thread is not None)
+        known = self._files.some([derived.path for derived in read])
+        known_threads = self._files.known_threads(threads)
+        for derived in read:
+            thread_id = derived.thread.id if derived.thread is not None else None
+            single = thread_id is not None and threads[thread_id] == 1
+            if single and thread_id not in known_threads and derived.path not in known:
+                self._enter_first(derived)
+            else:
+                self.enter_file(derived)
+
+    def _enter_first(self, derived: Derived) -> None:
+        """Enter a file that nobody knows, of a thread that nobody knows: there is nothing that has
+        to be looked up. The first index of a home consists of such files."""
+        assert derived.thread is not None
+        row = self._rows.row(derived.thread.id)
+        if derived.problem == EMPTY and row is None:
+            self.enter_file(derived)
+            return
+        self._index.set_file(_indexed(derived))
+        self._files.know_folder(os.path.dirname(derived.path))
+        merged = self.merge(derived, row)
+        self._index.upsert(merged, derived=Entry(derived, merged).pack())
+        self._rows.merged(merged.id, row)
 
     def enter_file(self, derived: Derived) -> None:
         """Enter a file that was read, and the threads that it belongs to and belonged to."""
@@ -98,15 +124,7 @@ class Entering:
     def note(self, derived: Derived) -> str | None:
         """Enter a file alone; the thread it belonged to before."""
         known = self._files.get(derived.path)
-        file = IndexedFile(
-            path=derived.path,
-            thread_id=derived.thread.id if derived.thread is not None else None,
-            size=derived.size,
-            mtime_ns=derived.mtime_ns,
-            inode=derived.inode,
-            archived=derived.archived,
-            problem=derived.problem,
-        )
+        file = _indexed(derived)
         if file != known:
             self._index.set_file(file)
         if known is None:
@@ -312,3 +330,15 @@ class Entering:
     def entry(self, thread_id: str) -> Entry | None:
         """What the index keeps with a thread."""
         return Entry.unpack(self._index.derived(thread_id))
+
+
+def _indexed(derived: Derived) -> IndexedFile:
+    return IndexedFile(
+        path=derived.path,
+        thread_id=derived.thread.id if derived.thread is not None else None,
+        size=derived.size,
+        mtime_ns=derived.mtime_ns,
+        inode=derived.inode,
+        archived=derived.archived,
+        problem=derived.problem,
+    )

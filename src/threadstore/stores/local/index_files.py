@@ -41,6 +41,20 @@ class IndexFiles:
         found = self._files("SELECT * FROM files WHERE path = ?", (os.fsencode(path),))
         return found[0] if found else None
 
+    def some(self, paths: Collection[str]) -> dict[str, IndexedFile]:
+        """The known ones among these files, by path."""
+        sql = f"SELECT * FROM files WHERE path IN ({', '.join('?' * len(paths))})"
+        return {file.path: file for file in self._files(sql, tuple(map(os.fsencode, paths)))}
+
+    def known_threads(self, thread_ids: Collection[str]) -> set[str]:
+        """Those of which there is, or was, anything: a record or a file."""
+        ids = msgspec.json.encode(list(thread_ids)).decode()
+        sql = " UNION ALL ".join(
+            f"SELECT {column} FROM {table} WHERE {column} IN (SELECT value FROM json_each(?1))"
+            for table, column in (("threads", "id"), ("missing", "id"), ("files", "thread_id"))
+        )
+        return {row[0] for row in self._index.rows(sql, (ids,))}
+
     def inside(self, folder: str) -> dict[str, IndexedFile]:
         """The files directly in a folder."""
         prefix = os.fsencode(f"{folder}/rollout-")

@@ -280,8 +280,7 @@ class IndexSync:
         if not read:  # a list need not wait for another program that is writing the index
             return
         with self._lock, self._index.transaction(patience=patience):
-            for derived in read:
-                self._entering.enter_file(derived)
+            self._entering.enter_files(read)
 
     def _merge_changed(self, patience: float | None = None) -> None:
         """Merge the threads again whose row or name has changed."""
