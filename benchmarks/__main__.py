@@ -16,7 +16,16 @@ from pathlib import Path
 from benchmarks import page, sizes
 from benchmarks.measure import aligned
 
-GROUPS = ("append", "lists", "history", "startup", "indexing", "app_server", "postgres")
+GROUPS = (
+    "append",
+    "lists",
+    "history",
+    "startup",
+    "app_server",
+    "big_threads",
+    "sockets",
+    "postgres",
+)
 
 
 def main() -> int:
@@ -29,7 +38,8 @@ def main() -> int:
     run = page.Run.here(quick=sizes.is_quick())
     print(run.machine)
     missed = 0
-    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+    parent = options.folder and os.path.abspath(options.folder)
+    with tempfile.TemporaryDirectory(dir=parent) as folder:
         for name in GROUPS:
             missed += _run_group(name, options, folder, run)
     if options.write is not None:

@@ -1,203 +1,209 @@
-"""Our app server beside the real one, on copies of the same home, through the same client."""
+"""The app server on many threads, beside Codex 0.169 on a copy of the same home."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import json
-import os
 import shutil
-import socket
-import subprocess
-import sys
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from tests.codex.app_server import AppServer, environment, write_config
-from tests.codex.install import codex_binary
-from websockets.asyncio.client import ClientConnection, connect
+from tests.codex.app_server import AppServer
 
-from benchmarks.homes import make_history, make_home
-from benchmarks.measure import Result, in_turn, seconds
+from benchmarks.measure import Result, in_turn, median
+from benchmarks.piles import RARE, copies, empty_copies, make_pile, make_texts
+from benchmarks.servers import (
+    CODEX,
+    OURS,
+    Pair,
+    codex_binary,
+    first_page,
+    line,
+    peak,
+    started,
+)
+from benchmarks.sizes import pick
 
-CODEX: Final = "0.169.0"
-THREADS: Final = 10_000
-HISTORY: Final = 20_000_000
-CLIENTS: Final = 50
-REQUESTS: Final = 40
-"""Of each client, one after the other."""
-OURS: Final = Path(sys.executable).with_name("threadstore")
-
-
-def _homes(folder: str, fill: Callable[[str], object]) -> tuple[Path, Path]:
-    """The same home twice, one for each server; both have been indexed by their own server."""
-    ours, theirs = Path(folder) / "ours", Path(folder) / "theirs"
-    fill(str(ours))
-    shutil.copytree(ours, theirs)
-    for home in (ours, theirs):
-        write_config(home, "http://127.0.0.1:9/v1")
-    for binary, home in ((OURS, ours), (codex_binary(CODEX), theirs)):
-        with AppServer(binary, home, home, patience=600.0) as server:
-            server.call("thread/list", limit=1, modelProviders=[])
-    return ours, theirs
+DATABASES: Final = ("state_5.sqlite", "threadstore_", "logs_2.sqlite")
 
 
-def lists(folder: str) -> Iterator[Result]:
-    """The first page of 10,000 threads, and from the start of the program to it."""
-    ours, theirs = _homes(folder, lambda home: make_home(home, THREADS))
-    binary = codex_binary(CODEX)
-    with (
-        AppServer(OURS, ours, ours, patience=300.0) as our_server,
-        AppServer(binary, theirs, theirs, patience=300.0) as their_server,
-    ):
-        for key in ("created_at", "updated_at"):
-
-            def page(server: AppServer, key: str = key) -> float:
-                return seconds(
-                    lambda: server.call("thread/list", limit=50, sortKey=key, modelProviders=[])
-                )
-
-            yield _result(f"thread/list by {key}", page, our_server, their_server)
-        yield Result(
-            name=f"resident memory with {THREADS:,} threads",
-            ours=_resident(our_server),
-            limit=_resident(their_server),
-            unit="kB",
-            goal=1.0,
-            higher_is_better=False,
-        )
-        thread_id = their_server.call("thread/list", limit=1, modelProviders=[])["data"][0]["id"]
-
-        def rename(server: AppServer) -> float:
-            return seconds(lambda: server.call("thread/name/set", threadId=thread_id, name="new"))
-
-        yield _result("thread/name/set, cold", rename, our_server, their_server)
-
-    def started(program: Path, home: Path) -> float:
-        def run() -> None:
-            with AppServer(program, home, home) as server:
-                server.call("thread/list", limit=50, modelProviders=[])
-
-        return seconds(run)
-
-    figures = in_turn(
-        lambda: started(OURS, ours), lambda: started(binary, theirs), best=min, rounds=5
-    )
-    yield _line("start to first list and end", *figures)
+def _pile(threads: int, *, linked: bool = False) -> tuple[Path, Path]:
+    return copies(f"pile-{threads}", lambda home: make_pile(home, threads), linked=linked)
 
 
-def reads(folder: str) -> Iterator[Result]:
-    """A thread of 20 MB with all its turns."""
-    found: list[str] = []
-    ours, theirs = _homes(folder, lambda home: found.append(make_history(home, HISTORY)[0]))
-
-    def read(server: AppServer) -> float:
-        return seconds(lambda: server.call("thread/read", threadId=found[0], includeTurns=True))
-
-    with (
-        AppServer(OURS, ours, ours, patience=300.0) as our_server,
-        AppServer(codex_binary(CODEX), theirs, theirs, patience=300.0) as their_server,
-    ):
-        yield _result("thread/read of 20 MB with turns", read, our_server, their_server)
-
-
-def throughput(folder: str) -> Iterator[Result]:
-    """Requests per second that 50 clients on WebSockets get answered, all at once."""
-    ours, theirs = _homes(folder, lambda home: make_home(home, 1000))
-    with _listening(OURS, ours) as our_url, _listening(codex_binary(CODEX), theirs) as their_url:
-        figures = in_turn(
-            lambda: asyncio.run(_rate(our_url)),
-            lambda: asyncio.run(_rate(their_url)),
-            best=max,
-            rounds=3,
-        )
-    yield Result(
-        name=f"thread/read by {CLIENTS} clients / Codex",
-        ours=figures[0],
-        limit=figures[1],
-        unit="1/s",
-        goal=0.0,  # reported, not judged
-        higher_is_better=True,
-    )
+def lists(_folder: str) -> Iterator[Result]:
+    """First pages, searches in titles, and all pages."""
+    for threads in (pick(10_000, 300), pick(100_000, 600)):
+        with Pair.on(_pile(threads, linked=threads >= 100_000)) as pair:
+            yield from _pages(pair, threads)
+            yield line(
+                f"peak memory with {threads:,} threads",
+                peak(pair.ours),
+                peak(pair.theirs),
+                goal=None,
+                unit="bytes",
+            )
 
 
-@contextmanager
-def _listening(program: Path, home: Path) -> Iterator[str]:
-    """A server of WebSockets on a free port; its URL, as soon as it accepts."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    url = f"ws://127.0.0.1:{port}"
-    command = [str(program), "app-server", "--listen", url]
-    process = subprocess.Popen(command, env=environment(home), stderr=subprocess.DEVNULL)
-    try:
-        for _ in range(600):
-            with contextlib.suppress(ConnectionRefusedError):
-                socket.create_connection(("127.0.0.1", port)).close()
+def _pages(pair: Pair, threads: int) -> Iterator[Result]:
+    rounds = pick(5, 2)
+    for key in ("created_at", "updated_at"):
+
+        def page(server: AppServer, key: str = key, **params: Any) -> None:
+            assert len(first_page(server, sortKey=key, **params)) == 50
+
+        def by_rows(server: AppServer, page: Callable[..., None] = page) -> None:
+            page(server, useStateDbOnly=True)
+
+        name = f"first 50 of {threads:,} by {key}"
+        yield pair.compare(name, page, 1 / 20, rounds=rounds)
+        yield pair.compare(f"{name}, database only", by_rows, 1 / 2, rounds=rounds)
+
+    def titled(server: AppServer) -> None:
+        assert first_page(server, searchTerm=f"Task {threads // 2}:")
+
+    yield pair.compare(f"title search in {threads:,}", titled, 1 / 100, rounds=pick(3, 1))
+
+    def walk(server: AppServer) -> None:
+        seen: set[str] = set()
+        cursor: str | None = None
+        while True:
+            answer = server.call(
+                "thread/list",
+                limit=100,
+                modelProviders=[],
+                sourceKinds=["cli", "vscode", "exec"],
+                cursor=cursor,
+            )
+            ids = {thread["id"] for thread in answer["data"]}
+            assert not ids & seen
+            seen |= ids
+            if (cursor := answer["nextCursor"]) is None:
                 break
-            time.sleep(0.1)
-        yield url
-    finally:
-        process.terminate()
-        process.wait()
+        active = sum(number % 13 != 5 for number in range(threads))
+        missing.append(active - len(seen))
+
+    missing: list[int] = []
+    if threads <= 10_000:
+        yield pair.compare(f"all pages of {threads:,}", walk, 1 / 20, rounds=1)
+        assert not any(missing[::2]), f"threads missing from our pages: {missing}"
 
 
-async def _rate(url: str) -> float:
-    async with contextlib.AsyncExitStack() as stack:
-        sockets = [
-            await stack.enter_async_context(connect(url, max_size=None)) for _ in range(CLIENTS)
-        ]
-        client = {"clientInfo": {"name": "bench", "version": "1"}}
-        for each in sockets:
-            await _call(each, "initialize", client)
-        page = await _call(sockets[0], "thread/list", {"limit": 1, "modelProviders": []})
-        wanted = {"threadId": page["data"][0]["id"]}
+def search(_folder: str) -> Iterator[Result]:
+    """A rare word in what was said: 1 GB."""
+    size = pick(1_000_000_000, 4_000_000)
+    homes = copies(f"texts-{size}", lambda home: make_texts(home, size), linked=True)
 
-        async def ask(each: ClientConnection) -> None:
-            for _ in range(REQUESTS):
-                await _call(each, "thread/read", wanted)
+    def find(server: AppServer) -> None:
+        found = server.call("thread/search", searchTerm=RARE, limit=50)["data"]
+        assert len(found) == 1, found
 
-        start = time.perf_counter()
-        await asyncio.gather(*map(ask, sockets))
-        return CLIENTS * REQUESTS / (time.perf_counter() - start)
-
-
-async def _call(each: ClientConnection, method: str, params: object) -> Any:
-    await each.send(json.dumps({"id": 1, "method": method, "params": params}))
-    while "id" not in (answer := json.loads(await each.recv())):
-        pass
-    return answer["result"]
+    with Pair.on(homes) as pair:
+        deadline = time.monotonic() + 1800
+        while time.monotonic() < deadline:  # the text index follows in the background
+            with contextlib.suppress(AssertionError):
+                find(pair.ours)
+                break
+            time.sleep(1)
+        name = f"content search of a rare word in {size // 1_000_000:,} MB"
+        yield pair.compare(name, find, 1 / 50, rounds=pick(5, 1))
+    indexes = sum(path.stat().st_size for path in homes[0].glob("threadstore_text*"))
+    yield line("size of the text index / text", indexes, size, goal=0.6, unit="bytes")
 
 
-def _result(
-    name: str, measure: Callable[[AppServer], float], ours: AppServer, theirs: AppServer
-) -> Result:
-    figures = in_turn(lambda: measure(ours), lambda: measure(theirs), best=min, rounds=9)
-    return _line(name, *figures)
-
-
-def _line(name: str, ours: float, limit: float) -> Result:
-    """Twice as good is the goal; less than that is not told apart on a shared machine."""
-    return Result(
-        name=f"{name} / Codex",
-        ours=ours,
-        limit=limit,
-        unit="s",
-        goal=0.5,
-        higher_is_better=False,
+def starts(folder: str) -> Iterator[Result]:
+    """From the start of the program to the first list."""
+    threads = pick(100_000, 600)
+    homes, nothing = _pile(threads, linked=True), empty_copies(folder)
+    binary, rounds = codex_binary(CODEX), pick(7, 2)
+    for name, (mine, theirs) in (
+        (f"start to first list of {threads:,}", homes),
+        ("start to first list of an empty home", nothing),
+    ):
+        figures = in_turn(
+            lambda mine=mine: started(OURS, mine),  # type: ignore[misc]
+            lambda theirs=theirs: started(binary, theirs),  # type: ignore[misc]
+            best=median,
+            rounds=rounds,
+        )
+        yield line(name, *figures, goal=None)
+    full, empty = in_turn(
+        lambda: started(OURS, homes[0]),
+        lambda: started(OURS, nothing[0]),
+        best=median,
+        rounds=rounds,
     )
+    name = f"second start on {threads:,}, over an empty home / 50 ms"
+    yield line(name, max(full - empty, 0.0), 0.050, goal=1.0)
 
 
-def _resident(server: AppServer) -> float:
-    """Kilobytes of memory of the process and its children."""
-    pids = [server.pid]
-    for pid in pids:
-        children = Path(f"/proc/{pid}/task/{pid}/children")
-        pids += [int(child) for child in children.read_text().split()]
-    pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in pids)
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1024
+def first_index(folder: str) -> Iterator[Result]:
+    """From the start of the program until its database knows every thread."""
+    threads = pick(10_000, 300)
+    homes, nothing = _pile(threads), empty_copies(folder)
+    fresh = Path(folder) / "first-ours", Path(folder) / "first-theirs"
+    for home, source in zip(fresh, homes, strict=True):
+        shutil.copytree(source, home)
+
+    def indexed(program: Path, home: Path, database: str) -> float:
+        for path in home.iterdir():
+            if path.name.startswith(DATABASES):
+                path.unlink()
+        shutil.rmtree(home / "db-backups", ignore_errors=True)
+
+        def complete(server: AppServer) -> None:
+            first_page(server, useStateDbOnly=True)
+            while _rows(home / database) < threads * (home not in nothing):
+                time.sleep(0.005)
+
+        return started(program, home, complete)
+
+    binary = codex_binary(CODEX)
+    figures = in_turn(
+        lambda: _above(indexed, OURS, fresh[0], nothing[0], "threadstore_1.sqlite"),
+        lambda: _above(indexed, binary, fresh[1], nothing[1], "state_5.sqlite"),
+        best=min,
+        rounds=pick(3, 1),
+    )
+    yield line(f"first index of {threads:,}", *figures, goal=1 / 4)
 
 
-BENCHES: Final[list[Callable[[str], Iterator[Result]]]] = [lists, reads, throughput]
+def _above(
+    indexed: Callable[[Path, Path, str], float], program: Path, home: Path, empty: Path, name: str
+) -> float:
+    return max(indexed(program, home, name) - indexed(program, empty, name), 1e-4)
+
+
+def _rows(database: Path) -> int:
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as found:
+            return int(found.execute("SELECT count(*) FROM threads").fetchone()[0])
+    except sqlite3.OperationalError:
+        return 0
+
+
+def changes(_folder: str) -> Iterator[Result]:
+    """Small changes of cold threads."""
+    threads = pick(10_000, 300)
+    with Pair.on(_pile(threads)) as pair:
+        ids = [thread["id"] for thread in first_page(pair.theirs)]
+
+        def rename(server: AppServer) -> None:
+            server.call("thread/name/set", threadId=ids[0], name="new name")
+
+        def memory_mode(server: AppServer) -> None:
+            server.call("thread/memoryMode/set", threadId=ids[1], mode="disabled")
+
+        yield pair.compare("rename of a cold thread", rename, 1 / 3, rounds=pick(15, 2))
+        yield pair.compare("memory mode of a cold thread", memory_mode, 1 / 3, rounds=pick(15, 2))
+
+
+BENCHES: Final[list[Callable[[str], Iterator[Result]]]] = [
+    lists,
+    changes,
+    starts,
+    first_index,
+    search,
+]

@@ -9,14 +9,20 @@ import os
 import random
 import uuid
 
-__all__ = ["make_history", "make_home", "rollout_lines"]
+__all__ = ["make_history", "make_home", "rollout_lines", "stamp", "uuid7"]
 
 _START = 1_790_000_000_000
 
 
-def _stamp(ms: int) -> str:
+def stamp(ms: int) -> str:
+    """A time as rollouts write it."""
     moment = dt.datetime.fromtimestamp(ms / 1000, dt.UTC)
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{ms % 1000:03}Z"
+
+
+def uuid7(ms: int, number: int) -> str:
+    """A thread id of that time."""
+    return str(uuid.UUID(int=(ms << 80) | (0x7 << 76) | (0b10 << 62) | number))
 
 
 def rollout_lines(
@@ -27,9 +33,9 @@ def rollout_lines(
     moments = itertools.count(started_ms, 40)
 
     def line(kind: str, payload: dict[str, object]) -> str:
-        stamp = _stamp(next(moments))
+        at = stamp(next(moments))
         return json.dumps(
-            {"timestamp": stamp, "type": kind, "payload": payload}, separators=(",", ":")
+            {"timestamp": at, "type": kind, "payload": payload}, separators=(",", ":")
         )
 
     output = [f"line of output {rng.randrange(10**6)}" for _ in range(180)]
@@ -39,7 +45,7 @@ def rollout_lines(
             "session_meta",
             {
                 "id": thread_id,
-                "timestamp": _stamp(started_ms),
+                "timestamp": stamp(started_ms),
                 "cwd": f"/home/dev/project-{rng.randrange(40)}",
                 "originator": "codex_cli_rs",
                 "cli_version": "0.131.0",
@@ -119,7 +125,7 @@ def make_home(home: str, threads: int, *, turns: int = 2, seed: int = 7) -> None
     rng = random.Random(seed)
     for number in range(threads):
         started = _START + number * 311_000
-        thread_id = str(uuid.UUID(int=(started << 80) | (0x7 << 76) | (0b10 << 62) | number))
+        thread_id = uuid7(started, number)
         path = _path(home, started, thread_id)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "w", encoding="utf-8") as file:
@@ -129,7 +135,7 @@ def make_home(home: str, threads: int, *, turns: int = 2, seed: int = 7) -> None
 def make_history(home: str, size: int, *, seed: int = 7) -> tuple[str, str]:
     """One rollout of about *size* bytes; its id and path."""
     rng = random.Random(seed)
-    thread_id = str(uuid.UUID(int=(_START << 80) | (0x7 << 76) | (0b10 << 62) | 1))
+    thread_id = uuid7(_START, 1)
     path = _path(home, _START, thread_id)
     os.makedirs(os.path.dirname(path), exist_ok=True)
     block = rollout_lines(thread_id, _START, rng, 200, words=110)
@@ -142,6 +148,6 @@ def make_history(home: str, size: int, *, seed: int = 7) -> tuple[str, str]:
 
 
 def _path(home: str, started_ms: int, thread_id: str) -> str:
-    stamp = _stamp(started_ms)[:19].replace(":", "-")
-    year, month, day = stamp[:10].split("-")
-    return f"{home}/sessions/{year}/{month}/{day}/rollout-{stamp}-{thread_id}.jsonl"
+    at = stamp(started_ms)[:19].replace(":", "-")
+    year, month, day = at[:10].split("-")
+    return f"{home}/sessions/{year}/{month}/{day}/rollout-{at}-{thread_id}.jsonl"
