@@ -134,7 +134,7 @@ def test_a_search_says_whose_texts_it_means() -> None:
         sql = made(query, "default", None, found)[0].decode()
         tables = re.findall(r"threadstore\.\w+ WHERE tenant = %\(tenant\)s", sql)
         assert len(tables) == sql.count("threadstore.") > 1
-    for query_of in (text.count(), text.first_of(), text.of_one(descending=True)):
+    for query_of in (text.some(), text.of_many(), text.of_one(descending=True)):
         assert query_of.count(b"threadstore.") == query_of.count(b"WHERE tenant = %(tenant)s") == 1
 
 

@@ -55,16 +55,18 @@ class TextQuery:
             f" AS score FROM {self._texts} GROUP BY thread_id"
         )
 
-    def count(self) -> bytes:
-        """How many candidates there are, up to ``most``."""
-        return f"SELECT count(*) FROM (SELECT FROM {self._texts} LIMIT %(most)s) AS few".encode()
+    def some(self) -> bytes:
+        """Candidates, ``most`` of them, in no order."""
+        return f"SELECT {_COLUMNS} FROM {self._texts} LIMIT %(most)s".encode()
 
-    def first_of(self) -> bytes:
-        """The first candidate of each of ``threads``; names and titles come last."""
+    def of_many(self) -> bytes:
+        """Of each of ``threads`` the candidates with the numbers ``first`` to ``last``, in their
+        order; names and titles come last."""
         return (
-            f"SELECT DISTINCT ON (thread_id) {_COLUMNS} FROM {self._texts}"
-            " AND thread_id = ANY(%(threads)s::uuid[])"
-            " ORDER BY thread_id, position = 0, position"
+            f"SELECT {_COLUMNS} FROM (SELECT *, row_number() OVER"
+            " (PARTITION BY thread_id ORDER BY position = 0, position) AS number"
+            f" FROM {self._texts} AND thread_id = ANY(%(threads)s::uuid[])) AS numbered"
+            " WHERE number BETWEEN %(first)s AND %(last)s ORDER BY thread_id, number"
         ).encode()
 
     def of_one(self, *, descending: bool) -> bytes:
