@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -257,6 +258,32 @@ class FilterTests(Cases):
             await listed(store, search_term="message", sources=("exec",), sort_key=key, limit=1)
             == wanted[::-1]
         )
+
+    async def test_every_filter_pages_without_skips_or_repeats(
+        self, store: ThreadStore, clock: ManualClock
+    ) -> None:
+        origin = "https://example.org/a.git"
+        wanted: list[str] = []
+        for number in range(8):
+            odd = {"source": "cli", "cwd": "/other", "model_provider": "other"}
+            even = {"cwd": "/here", "model_provider": "here", "git": GitInfo(origin_url=origin)}
+            new: dict[str, Any] = odd if number % 2 else {"source": "exec", **even}
+            thread = await record_thread(store, clock, f"{new['cwd']} {number}", **new)
+            wanted += [] if number % 2 else [thread.id]
+            clock.advance(1 if number % 4 else 0)
+        filters: list[dict[str, Any]] = [
+            {"cwds": ("/here", "/nowhere")},
+            {"model_providers": ("here",)},
+            {"git_origins": (origin,)},
+            {"sources": ("exec",), "models": ("gpt-5.1",)},
+            {"exclude_sources": ("cli",), "only_displayable": True},
+            {"search_term": "/HERE"},
+            {"search_term": "/h", "archived": None},
+        ]
+        for query in filters:
+            for key in SortKey:
+                found = await listed(store, **query, sort_key=key, limit=3)
+                assert sorted(found) == sorted(wanted), (query, key)
 
     async def test_a_live_thread_passes_the_same_filters(
         self, store: ThreadStore, clock: ManualClock
