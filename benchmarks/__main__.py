@@ -17,13 +17,15 @@ from benchmarks import page, sizes
 from benchmarks.measure import aligned
 
 GROUPS = (
-    "append",
-    "lists",
-    "history",
     "startup",
+    "append",
     "app_server",
     "big_threads",
     "sockets",
+    "peers",
+    "growth",
+    "lists",
+    "history",
     "postgres",
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
@@ -9,7 +10,7 @@ from typing import Final
 from tests.codex.app_server import AppServer
 
 from benchmarks.homes import make_history
-from benchmarks.measure import Figure, Result, median, seconds
+from benchmarks.measure import Figure, Result, median
 from benchmarks.piles import copies
 from benchmarks.servers import CODEX, OURS, codex_binary, line, peak
 from benchmarks.sizes import pick
@@ -17,10 +18,16 @@ from benchmarks.sizes import pick
 Ask = Callable[[AppServer, str], object]
 
 
-def _thread(megabytes: int) -> tuple[tuple[Path, Path], str]:
-    homes = copies(f"thread-{megabytes}", lambda home: make_history(home, megabytes * 1_000_000))
-    name = next(homes[0].glob("sessions/*/*/*/rollout-*.jsonl")).stem
-    return homes, name[-36:]
+def _homes(megabytes: int) -> tuple[tuple[Path, Path], str, str]:
+    """Homes with a long thread and a short one, and the ids of both."""
+
+    def fill(home: str) -> None:
+        make_history(home, megabytes * 1_000_000)
+        make_history(home, 100_000, number=2)
+
+    homes = copies(f"thread-{megabytes}", fill)
+    long, short = sorted(path.stem[-36:] for path in homes[0].glob("sessions/*/*/*/*.jsonl"))
+    return homes, long, short
 
 
 def _fresh(
@@ -32,18 +39,23 @@ def _fresh(
     memory_goal: float | None = None,
     rounds: int = 5,
 ) -> Iterator[Result]:
-    """*ask* as the first request of servers that were just started: its time, their memory."""
-    homes, thread_id = _thread(megabytes)
+    """*ask* of servers just started, which have been asked the same of a short thread: its time
+    for a thread that nobody has open, and their memory."""
+    homes, long, short = _homes(megabytes)
     times: tuple[list[float], list[float]] = [], []
     memory: tuple[list[float], list[float]] = [], []
     for _ in range(pick(rounds, 1)):
         for side, program in enumerate((OURS, codex_binary(CODEX))):
             with AppServer(program, homes[side], homes[side], patience=300.0) as server:
-                times[side].append(seconds(lambda server=server: ask(server, thread_id)))  # type: ignore[misc]
+                ask(server, short)
+                start = time.perf_counter()
+                ask(server, long)
+                times[side].append(time.perf_counter() - start)
                 memory[side].append(peak(server))
-    yield line(name, *(Figure.of(each, median) for each in times), goal=goal)
-    used = [Figure.of(each, median) for each in memory]
-    yield line(f"{name}: peak memory", *used, goal=memory_goal, unit="bytes")
+    mine, theirs = (Figure.of(each, median) for each in times)
+    yield line(name, mine, theirs, goal=goal)
+    mine, theirs = (Figure.of(each, median) for each in memory)
+    yield line(f"{name}: peak memory", mine, theirs, goal=memory_goal, unit="bytes")
 
 
 def read(_folder: str) -> Iterator[Result]:

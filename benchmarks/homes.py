@@ -132,13 +132,14 @@ def make_home(home: str, threads: int, *, turns: int = 2, seed: int = 7) -> None
             file.write("\n".join(rollout_lines(thread_id, started, rng, turns)) + "\n")
 
 
-def make_history(home: str, size: int, *, seed: int = 7) -> tuple[str, str]:
+def make_history(home: str, size: int, *, seed: int = 7, number: int = 1) -> tuple[str, str]:
     """One rollout of about *size* bytes; its id and path."""
     rng = random.Random(seed)
-    thread_id = uuid7(_START, 1)
-    path = _path(home, _START, thread_id)
+    started = _START + (number - 1) * 60_000
+    thread_id = uuid7(started, number)
+    path = _path(home, started, thread_id)
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    block = rollout_lines(thread_id, _START, rng, 200, words=110)
+    block = rollout_lines(thread_id, started, rng, 200, words=110)
     with open(path, "w", encoding="utf-8") as file:
         file.write(block[0] + "\n")
         body = "\n".join(block[1:]) + "\n"

@@ -23,13 +23,20 @@ from threadstore.stores.local.codec import zstd
 
 __all__ = ["copies", "empty_copies", "make_pile", "make_texts"]
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 """Another number makes every cached home anew."""
 _START: Final = 1_780_000_000_000
 _STEP: Final = 263_000
 """Milliseconds from thread to thread: some 330 a day."""
 _ENDS: Final = ["ation", "ing", "er", "s", "ed", "able", "ment", "ify", "less", "ful", "ist", "ity"]
 _WORDS: Final = tuple(a + b for a in ("par", "ser", "tok", "en", "ind", "ex") for b in _ENDS)
+_NOWHERE: Final = "http://127.0.0.1:9/v1"
+_LOCAL: Final = f"""
+[model_providers.local]
+name = "Local"
+base_url = "{_NOWHERE}"
+wire_api = "responses"
+"""
 RARE: Final = "zebrafish"
 """In the text of one thread of all."""
 
@@ -147,7 +154,7 @@ def copies(name: str, fill: Callable[[str], object], *, linked: bool = False) ->
         copy = os.link if linked else shutil.copy2
         shutil.copytree(root / "ours", root / "theirs", copy_function=copy)
         for home in (root / "ours", root / "theirs"):
-            write_config(home, "http://127.0.0.1:9/v1")
+            write_config(home, _NOWHERE, extra=_LOCAL)
         with AppServer(codex_binary(CODEX), root / "theirs", root, patience=900.0) as server:
             server.call("thread/list", limit=1, modelProviders=[])
         (root / "complete").touch()
@@ -160,5 +167,5 @@ def empty_copies(folder: str) -> tuple[Path, Path]:
     """Two homes with a configuration and nothing else."""
     homes = Path(folder) / "empty-ours", Path(folder) / "empty-theirs"
     for home in homes:
-        write_config(home, "http://127.0.0.1:9/v1")
+        write_config(home, _NOWHERE, extra=_LOCAL)
     return homes

@@ -8,11 +8,17 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from benchmarks.measure import Result, in_turn, seconds
+from benchmarks.measure import Result, in_turn, median, seconds
+from benchmarks.piles import copies, make_pile
+from benchmarks.sizes import pick
 
 
 def _run(*command: str) -> Callable[[], float]:
-    return lambda: seconds(lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL))
+    return lambda: seconds(
+        lambda: subprocess.run(
+            command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+    )
 
 
 _SCRIPT: Final = os.path.join(os.path.dirname(sys.executable), "threadstore")
@@ -47,4 +53,22 @@ def import_package(_folder: str) -> Iterator[Result]:
     )
 
 
-BENCHES: Final[list[Callable[[str], Iterator[Result]]]] = [help_text, import_package]
+def list_threads(_folder: str) -> Iterator[Result]:
+    """``threadstore list`` of 100,000 threads by a new process, above the bare interpreter."""
+    threads = pick(100_000, 600)
+    home, _ = copies(
+        f"pile-{threads}", lambda home: make_pile(home, threads), linked=threads >= 100_000
+    )
+    command = _run(_SCRIPT, "--store", f"local:{home}", "list", "--limit", "50")
+    ours, limit = in_turn(command, _PASS, best=median, rounds=pick(15, 3))
+    yield Result(
+        name=f"threadstore list of {threads:,} - python -c pass / 100 ms",
+        ours=max(ours - limit, 0.0),
+        limit=0.100,
+        unit="s",
+        goal=1.0,
+        higher_is_better=False,
+    )
+
+
+BENCHES: Final[list[Callable[[str], Iterator[Result]]]] = [help_text, import_package, list_threads]
