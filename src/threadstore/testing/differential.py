@@ -7,6 +7,7 @@ from contextlib import aclosing
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from threadstore.errors import ThreadStoreError
 from threadstore.history.items import DamagedLine, RolloutItem
@@ -18,6 +19,7 @@ from threadstore.metadata import (
     ThreadMetadataPatch,
 )
 from threadstore.queries import SortKey, ThreadPage, ThreadQuery, TurnPage
+from threadstore.search import SearchPage, SearchQuery, TextRole
 from threadstore.store import ThreadStore
 from threadstore.testing import items
 from threadstore.testing.clock import ManualClock
@@ -40,10 +42,11 @@ async def run_differential(harnesses: Mapping[str, StoreHarness]) -> dict[str, l
     volatile = frozenset[str]().union(
         *(harness.volatile_facts("legacy") for harness in harnesses.values())
     )
+    searches = all(harness.capabilities.search_threads for harness in harnesses.values())
     watches = all(harness.capabilities.watch_thread for harness in harnesses.values())
     results: dict[str, list[Any]] = {}
     for name, harness in harnesses.items():
-        script = _Script(harness.clock, volatile, watches=watches)
+        script = _Script(harness.clock, volatile, searches=searches, watches=watches)
         async with harness.open() as store:
             await script.play(store)
         results[name] = script.results
@@ -57,8 +60,11 @@ async def run_differential(harnesses: Mapping[str, StoreHarness]) -> dict[str, l
 class _Script:
     """The steps, and what came of each."""
 
-    def __init__(self, clock: ManualClock, volatile: frozenset[str], *, watches: bool) -> None:
+    def __init__(
+        self, clock: ManualClock, volatile: frozenset[str], *, searches: bool, watches: bool
+    ) -> None:
         self.results: list[Any] = []
+        self._searches = searches
         self._watches = watches
         self._clock = clock
         self._without = {*volatile, "rollout_path"}
@@ -114,12 +120,28 @@ class _Script:
         ):
             query = msgspec.structs.replace(query, sort_key=SortKey.CREATED)
             await self._do(store.list_threads, query)
+        if self._searches:
+            await self._search(store)
         for thread_id in (_ROOT, _CHILD, _NAMED, _EMPTY, _FRESH, _UNKNOWN):
             await self._do(store.read_thread, thread_id)
             await self._do(self._history, store, thread_id)
             await self._do(store.list_turns, thread_id)
             if self._watches:
                 await self._do(self._watched, store, thread_id)
+
+    async def _search(self, store: ThreadStore) -> None:
+        threads = ThreadQuery(archived=None, sort_key=SortKey.CREATED, limit=2)
+        for query in (
+            SearchQuery(text="message", threads=threads),
+            SearchQuery(text="äö*", threads=threads),
+            SearchQuery(text="100% of _", literal=True, threads=threads),
+            SearchQuery(text="second", threads=threads),
+            SearchQuery(text="name*", roles=(TextRole.TITLE,), threads=threads),
+            SearchQuery(text="done", threads=replace(threads, sources=("subagent",))),
+        ):
+            await self._do(store.search_threads, query)
+            for thread_id in (_ROOT, _NAMED, _UNKNOWN):
+                await self._do(store.search_occurrences, thread_id, query)
 
     async def _edit(self, store: ThreadStore) -> None:
         await self._patch(store, _ROOT, name=" new name ", memory_mode="enabled")
@@ -181,6 +203,10 @@ class _Script:
         match value:
             case ThreadPage():
                 return [thread.id for thread in value.items], value.next_cursor is None
+            case SearchPage():
+                return [
+                    (hit.thread.id, hit.found) for hit in value.items
+                ], value.next_cursor is None
             case TurnPage():
                 return [(turn.id, turn.status, self._plain(turn.items)) for turn in value.items]
             case StoredThread():

@@ -17,6 +17,7 @@ from hypothesis.stateful import (
     initialize,
     invariant,
     multiple,
+    precondition,
     rule,
 )
 
@@ -30,6 +31,8 @@ from threadstore.metadata import (
     ThreadMetadataPatch,
 )
 from threadstore.queries import SortKey, ThreadQuery
+from threadstore.search import SearchQuery
+from threadstore.search.tokens import composed
 from threadstore.store import Durability, ThreadStore
 from threadstore.testing import items
 from threadstore.testing.harness import StoreHarness
@@ -40,6 +43,9 @@ __all__ = ["ModelThread", "ThreadStoreMachine"]
 T = TypeVar("T")
 
 _names = st.text("abc %_'é🧵", min_size=1, max_size=6).filter(str.strip)
+_WORDS = ("foo", "foo.bar", "fool", "黒猫", "Straße")
+_texts = st.text(max_size=8) | st.lists(st.sampled_from(_WORDS), max_size=3).map(" ".join)
+_asked = st.sampled_from((*_WORDS, "fo*", "猫", "STRASSE foo", '"foo bar"', "o", "foo."))
 _git = st.builds(
     GitInfoPatch,
     sha=st.sampled_from([None, "a1"]),
@@ -147,7 +153,7 @@ class ThreadStoreMachine(RuleBasedStateMachine):
 
     @rule(
         thread_id=threads,
-        texts=st.lists(st.text(max_size=8), max_size=3),
+        texts=st.lists(_texts, max_size=3),
         key=st.none() | st.sampled_from("kl"),
     )
     def append(self, thread_id: str, texts: list[str], key: str | None) -> None:
@@ -230,6 +236,24 @@ class ThreadStoreMachine(RuleBasedStateMachine):
             self.run(call)
         else:
             self.refuse(ThreadNotFound, call)
+
+    # Searching
+
+    @precondition(lambda self: self.harness.capabilities.search_threads)
+    @rule(text=_asked, literal=st.booleans(), ranked=st.booleans())
+    def search(self, text: str, literal: bool, ranked: bool) -> None:  # noqa: FBT001
+        threads = ThreadQuery(archived=None, limit=100)
+        query = SearchQuery(text=text, literal=literal, threads=threads, ranked=ranked)
+        wanted = query.wanted()
+        expected = {
+            thread.id
+            for thread in self.model.values()
+            if thread.materialised
+            and any(wanted.spans(composed(said)) for said in (*thread.texts, thread.name or ""))
+        }
+        page = self.run(self.store.search_threads(query))
+        assert sorted(hit.thread.id for hit in page.items) == sorted(expected)
+        assert page.degraded is None
 
     # The end of threads
 
