@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 from typing import Any, Final
 
 import msgspec
@@ -56,6 +55,8 @@ class Shelf(msgspec.Struct, frozen=True):
 
 @functools.lru_cache(maxsize=1024)
 def _key(shelf: Shelf) -> int:
+    import json
+
     return _digest(json.dumps(msgspec.structs.astuple(shelf)).encode())
 
 
@@ -109,5 +110,7 @@ def _record(thread: StoredThread) -> bytes:
     try:
         return _encode(_Record(**msgspec.structs.asdict(thread)))
     except UnicodeEncodeError:  # half a character, which JSON cannot hold
+        import json
+
         text = json.dumps(msgspec.to_builtins(thread), ensure_ascii=False)
         return text.encode(errors="replace")

@@ -3,7 +3,6 @@ own database as long as the file is the one that was read."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 from collections.abc import Awaitable, Callable
@@ -68,6 +67,8 @@ class KeptMarks:
         status = None if path is None else _status(path)
         if status is None:
             return TurnMarks()
+        import asyncio  # here: a list of threads needs no event loop
+
         kept = self._known.get(thread_id) or await asyncio.to_thread(self._read, thread_id)
         now = _File.of(status)
         if kept is None or not kept.file.may_become(now):
@@ -83,6 +84,8 @@ class KeptMarks:
         kept = self._known.get(thread_id)
         if kept is not None and kept.marks != marks:
             kept.marks = marks
+            import asyncio
+
             await asyncio.to_thread(self._write, thread_id, msgspec.msgpack.encode(kept))
 
     def _remember(self, thread_id: str, kept: _Kept) -> None:

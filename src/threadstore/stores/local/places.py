@@ -3,7 +3,6 @@ found without the others, and for a short while what was decoded."""
 
 from __future__ import annotations
 
-import asyncio
 import bisect
 import contextlib
 import os
@@ -96,6 +95,8 @@ class Spools:
             os.close(descriptor)
 
     def _look_later(self) -> None:
+        import asyncio  # here: a list of threads needs no event loop
+
         with contextlib.suppress(RuntimeError):  # no loop here: it goes with the next one
             asyncio.get_running_loop().call_later(_KEPT, self._look)
 
