@@ -35,9 +35,10 @@ class LocalStoreConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Keep our own list index in a file beside it. Off: keep it in memory, for this process."""
 
     refresh_interval: float = 1.0
-    """Seconds after which a list looks again at every rollout for what other programs did to it.
-    New names, new database rows, and files that come to the folders in use or leave them are
-    noticed at once."""
+    """Seconds after which a list looks again for what other programs did: at every rollout, and in
+    a home of more than 2,000 at those that are likely to have grown, while the background looks at
+    the others. New names, new database rows, and files that come to the folders in use or leave
+    them are noticed at once."""
 
     busy_timeout: float = 5.0
     """Seconds to wait for a locked database, as Codex waits."""

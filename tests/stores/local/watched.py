@@ -54,6 +54,16 @@ class Watched(CodexHome):
         page = self.index.page(ThreadQuery(archived=None, limit=1000))
         return {thread.id: thread for thread in page.items}
 
+    def beside(self) -> set[str]:
+        """Every thread, as a new index would list them."""
+        index = IndexDb(None)
+        index.open()
+        fresh = self.sync.beside(self.state, index)
+        fresh.refresh()
+        ids = index.ids()
+        index.close()
+        return ids
+
     def age(self) -> None:
         """As if the folders had not been touched for long."""
         for folder, _, _ in os.walk(self.home.sessions):

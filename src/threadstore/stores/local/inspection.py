@@ -15,6 +15,11 @@ from threadstore.stores.local.derive import EMPTY
 from threadstore.stores.local.index_db import IndexDb, IndexedFile
 from threadstore.stores.local.inspect_leftovers import inspect_leftovers
 from threadstore.stores.local.inspect_names import inspect_names
+from threadstore.stores.local.inspect_places import (
+    inspect_missing,
+    inspect_unreadable,
+    unaccounted,
+)
 from threadstore.stores.local.inspect_rollouts import inspect_rollout
 from threadstore.stores.local.inspect_rows import inspect_backfill, inspect_database, inspect_rows
 from threadstore.stores.local.lineage import resolve_lineage
@@ -36,6 +41,7 @@ def inspect(
     """
     report = Report(fix=fix)
     paths = _inspect_files(home, report)
+    inspect_unreadable(home, report)
     with contextlib.ExitStack() as stack:
         looked = None
         if state is not None:
@@ -51,9 +57,12 @@ def inspect(
         if state is not None and looked is not None and readable:
             inspect_backfill(looked, state, report)
             row_ids = inspect_rows(looked, state, threads, report)
+    inspect_missing(sync.missing_threads(), report)
     inspect_names(home, threads, row_ids, sync.clock, report)
     _inspect_index(index, threads, sync, report)
     inspect_leftovers(home, row_ids, report)
+    for path in unaccounted(home, threads.keys(), known, report.findings):
+        report.add("error", "unaccounted_file", path, "is in no list, and nothing says why")
     if fix and state is not None:
         state.open()
     findings = report.finish()

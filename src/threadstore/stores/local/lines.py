@@ -65,7 +65,8 @@ class Log:
                 time.sleep(_OPEN_PAUSE)
             for actual in (plain, plain + ".zst"):
                 with contextlib.suppress(FileNotFoundError):
-                    descriptor = os.open(actual, os.O_RDONLY | os.O_CLOEXEC)
+                    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe holds up nobody
+                    descriptor = os.open(actual, flags)
                     return cls(descriptor, compressed=actual != plain, places=places)
         raise FileNotFoundError(f"no rollout at {plain}")
 

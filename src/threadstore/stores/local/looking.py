@@ -100,15 +100,29 @@ def _look_into_one(
 
 def _compare(home: Home, path: str, known: IndexedFile | None, found: Findings) -> None:
     """Note a file that is not as it was."""
-    if known is not None and known.problem != MISSING:
-        try:
-            info = os.stat(path)
-        except OSError:
-            return
-        now = (info.st_size, info.st_mtime_ns, info.st_ino)
-        if now == (known.size, known.mtime_ns, known.inode):
-            return
+    there = known is not None and known.problem != MISSING
+    if (
+        known is not None
+        and there
+        and _fingerprint(path)
+        == (
+            known.size,
+            known.mtime_ns,
+            known.inode,
+        )
+    ):
+        return
     file = stat_rollout(home, path)
     if file is not None:
         found.news[file.path] = file
-        found.came = found.came or known is None or known.problem == MISSING
+        found.came = found.came or not there
+    elif known is not None and there:  # something else has its name
+        found.gone.append(known.path)
+
+
+def _fingerprint(path: str) -> tuple[int, int, int] | None:
+    try:
+        info = os.stat(path)
+    except OSError:
+        return None
+    return info.st_size, info.st_mtime_ns, info.st_ino

@@ -22,6 +22,11 @@ class Report:
         self._fix = fix
         self._found: list[tuple[Finding, Callable[[], object] | None]] = []
 
+    @property
+    def findings(self) -> list[Finding]:
+        """What was noted so far."""
+        return [finding for finding, _ in self._found]
+
     def add(
         self,
         severity: Severity,
@@ -50,7 +55,7 @@ class Report:
     def finish(self) -> list[Finding]:
         """All findings; repaired, if that was asked for. What cannot be repaired says why."""
         if not self._fix:
-            return [finding for finding, _ in self._found]
+            return self.findings
         return [_repaired(finding, repair) for finding, repair in self._found]
 
 
