@@ -15,7 +15,7 @@ from threadstore.stores.local.text_words import match
 
 __all__ = ["Doc", "Finder", "Matches"]
 
-MANY: Final = 20_000
+MANY: Final = 4_000
 """Matches that are taken as a whole at most, if there is another way."""
 _PROBED: Final = 2_000
 """Threads that are asked one by one before all matches are taken."""
