@@ -177,7 +177,7 @@ def _said(role: TextRole, text: object) -> tuple[TextRole, str] | None:
 
 
 def _text(text: str) -> str:
-    return composed(text[:MAX_TEXT])
+    return composed(text[:MAX_TEXT])[:MAX_TEXT]  # composing may lengthen
 
 
 def _tool_text(payload: dict[str, Any]) -> str:
