@@ -120,7 +120,9 @@ class TurnTests(Cases):
         assert (page.items, page.next_cursor, page.backwards_cursor) == ((), None, None)
 
     @pytest.mark.parametrize("limit", [0, -1])
-    async def test_a_bad_limit_of_turns_and_items_is_an_invalid_request(self, store: ThreadStore, limit: int) -> None:
+    async def test_a_bad_limit_of_turns_and_items_is_an_invalid_request(
+        self, store: ThreadStore, limit: int
+    ) -> None:
         thread_id = await _thread(store, 1)
         with pytest.raises(InvalidRequest):
             await store.list_turns(thread_id, limit=limit)
