@@ -238,6 +238,8 @@ def create_database(path: str, build: Callable[[Database], None]) -> bool:
     *build* fills it, in one transaction. It appears under its name with a write-ahead log, durable
     and readable by its owner only, so that a program that starts meanwhile sees all of it or none.
     """
+    if os.path.lexists(path):  # most starts: making one takes longer than all the rest of them
+        return False
     try:
         make_folders(os.path.dirname(path))
         if os.path.exists(f"{path}-wal"):  # left by a lost database; SQLite drops it itself if the
