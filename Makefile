@@ -44,8 +44,8 @@ compatibility: $(READY)  ## run these, for RELEASES="0.133.0 ..." if given, and 
 	RECORD=1 $(BIN)/python -m pytest -m codex tests/codex
 	$(BIN)/python -m tools.compatibility_page
 
-bench: $(READY)  ## the benchmarks, as ratios to the machine's own limits
-	$(BIN)/python -m benchmarks
+bench: $(READY)  ## the benchmarks beside Codex, peers and the machine, and docs/benchmarks.md (an hour the first time)
+	$(BIN)/python -m benchmarks --write docs/benchmarks.md
 
 check: $(READY)  ## format, lint, types, import contracts
 	$(BIN)/ruff format --check .
