@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import time
 from typing import Any, Final
 
 import msgspec
@@ -86,7 +87,7 @@ def row_of(thread: StoredThread, shelf: Shelf) -> tuple[Any, ...]:
         to_ms(thread.recency_at),
         thread.archived,
         shelf.key,
-        resolve_cwd(thread.cwd),
+        _resolved(thread.cwd, int(time.monotonic())),
         git_origin(thread),
         thread.model,
         thread.parent_thread_id,
@@ -95,6 +96,12 @@ def row_of(thread: StoredThread, shelf: Shelf) -> tuple[Any, ...]:
         searchable_text(thread),
         record,
     )
+
+
+@functools.lru_cache(maxsize=256)
+def _resolved(cwd: str, _second: int) -> str:
+    """Many threads have the same folder, and asking the system takes as long as writing a row."""
+    return resolve_cwd(cwd)
 
 
 class _Record(StoredThread, frozen=True, kw_only=True, gc=False, omit_defaults=True):
