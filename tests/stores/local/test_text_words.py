@@ -57,7 +57,7 @@ def _tokens(text: str) -> list[str]:
         connection.execute("INSERT INTO t (rowid, x) VALUES (1, ?)", (text,))
         found = connection.execute('SELECT term FROM v ORDER BY "offset"').fetchall()
     connection.close()
-    return [term for (term,) in found]
+    return [str(term) for (term,) in found]
 
 
 @given(st.one_of(st.text(max_size=60), st.lists(_PARTS, max_size=12).map("".join)))

@@ -119,6 +119,10 @@ class Database:
                 return self._connection.execute(sql, values).fetchall()
             except apsw.Error as error:
                 raise self._unavailable(error) from error
+            except UnicodeDecodeError as error:
+                raise DatabaseDamaged(
+                    f"{self.path}: {error}", hint="run `threadstore doctor` for details"
+                ) from error
             except UnicodeEncodeError:  # a lone surrogate, which SQLite cannot hold
                 return self.rows(sql, [_without_surrogates(value) for value in values])
 

@@ -48,7 +48,7 @@ _FRESH: Final = (
 _ROLES: Final = ("tool", "assistant", "user", "title")
 _ADD_TEXT: Final = f"INSERT INTO texts (rowid, {', '.join(_ROLES)}) VALUES (?, ?, ?, ?, ?)"
 _encode: Final = msgspec.json.Encoder().encode
-_decode: Final = msgspec.json.Decoder(Place).decode
+_decoder: Final = msgspec.json.Decoder(Place)
 
 
 class _Row(NamedTuple):
@@ -147,7 +147,8 @@ class TextFeed:
         if rows[0][0] > 1:
             return False
         try:
-            return not unchanged(_decode(rows[0][1]), os.stat(path))
+            place = _decode(rows[0][1])
+            return place is None or not unchanged(place, os.stat(path))
         except FileNotFoundError:
             return False
 
@@ -213,7 +214,7 @@ class TextFeed:
     def _look(self, row: _Row, limit: int) -> tuple[_Step, int]:
         """What is new in a thread, and how many characters that are."""
         thread = self._index.get(row.thread_id)
-        place = None if row.place is None else _decode(row.place)
+        place = _decode(row.place)
         if thread is None or thread.rollout_path is None:
             return _Step(row, None, None, None, None, 0), 0
         before, title = (0, "") if place is None else (place.position, place.title)
@@ -231,6 +232,16 @@ class TextFeed:
         entries = _entries(row.no, found.said)
         size = sum(len(said.document.text) for said in found.said)
         return _Step(row, thread, entries, place, problem, 0 if found.afresh else before), size
+
+
+def _decode(place: bytes | None) -> Place | None:
+    """A place as it was stored; ``None`` if it was not, or is damaged."""
+    if place is None:
+        return None
+    try:
+        return _decoder.decode(place)
+    except msgspec.MsgspecError:
+        return None
 
 
 def _mark(database: Database, thread_ids: Iterable[str], stale: int) -> None:

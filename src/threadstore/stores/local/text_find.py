@@ -85,7 +85,8 @@ class Finder:
     def docs(self, ids: Sequence[int]) -> Iterator[Doc]:
         """What is known of these texts, in the order given."""
         places = ", ".join("?" * len(ids))
-        sql = f"SELECT id, offset, time_us, tool FROM docs WHERE id IN ({places})"
+        columns = "id, CAST(offset AS INTEGER), CAST(time_us AS INTEGER), CAST(tool AS TEXT)"
+        sql = f"SELECT {columns} FROM docs WHERE id IN ({places})"  # whatever damage made of them
         found = {row[0]: Doc(*row) for row in self._db.rows(sql, ids)}
         return (found[each] for each in ids if each in found)
 

@@ -323,4 +323,7 @@ def time_us(moment: dt.datetime) -> int:
 
 def said_at(us: int) -> dt.datetime:
     """The time of a text, from what the index keeps."""
-    return _EPOCH + us * _MICROSECOND
+    try:
+        return _EPOCH + us * _MICROSECOND
+    except OverflowError:  # the index is damaged
+        return _EPOCH
