@@ -87,7 +87,7 @@ async def test_a_fork_without_its_base_is_found(
         base = HistoryBase(thread_id=thread.id, position=2)
         fork = await store.create_thread(NewThread(cwd="", history_base=base))
         await store.append_items(fork.id, [items.agent_message("own")])
-    for table in ("threads", "thread_logs", "thread_items"):
+    for table in ("threads", "thread_logs", "thread_items", "thread_texts"):
         harness.look(f"DELETE FROM threadstore.{table} WHERE thread_id = %s RETURNING 1", thread.id)
     (finding,) = await inspect(open_with)
     assert (finding.code, finding.thread_id) == ("missing_base", fork.id)

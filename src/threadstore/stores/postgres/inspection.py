@@ -12,6 +12,7 @@ from threadstore.history.items import DamagedLine
 from threadstore.metadata import StoredThread
 from threadstore.store import Finding
 from threadstore.stores.postgres.database import Database, Row
+from threadstore.stores.postgres.inspect_texts import TextInspection
 from threadstore.stores.postgres.logs import Logs, Segment, parse_batch
 from threadstore.stores.postgres.records import columns, decode_record
 from threadstore.stores.postgres.statements import statement
@@ -85,6 +86,8 @@ class Inspection:
         async for row in self._rows():
             async for finding in self._of_row(row):
                 yield finding
+        async for finding in TextInspection(self._database, fix=self._fix).findings():
+            yield finding
 
     async def _rows(self) -> AsyncIterator[_Row]:
         """Every thread or log, in the order of ids; joined here, since shards cannot."""

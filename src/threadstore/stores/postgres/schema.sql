@@ -115,7 +115,7 @@ CREATE INDEX thread_logs_base ON threadstore.thread_logs USING btree (tenant, ba
 
 CREATE INDEX thread_logs_pending ON threadstore.thread_logs USING btree (tenant, thread_id) WHERE texts_pending;
 
-CREATE INDEX thread_texts_words ON threadstore.thread_texts USING gin (words) WITH (gin_pending_list_limit='256');
+CREATE INDEX thread_texts_words ON threadstore.thread_texts USING gin (words) WITH (gin_pending_list_limit='1024');
 
 CREATE INDEX threads_archived_created ON threadstore.threads USING btree (tenant, created_at, thread_id) WHERE (archived_at IS NOT NULL);
 
@@ -170,5 +170,5 @@ ALTER TABLE threadstore.threads ENABLE ROW LEVEL SECURITY;
 INSERT INTO threadstore.migrations (version, name, checksum) VALUES
     (1, 'threads', '27c35fffdfe5f5428c138865f31d9c74773be122fe91692896d443023b945fd6'),
     (2, 'models_and_remotes', '125a391173b7ef4ed675759b970880a20b86813e802519fe1bd3cea148cd6d7a'),
-    (3, 'texts', 'a0db34c1924884e17318c7f516c6dc2666e27032fd27492a871704ec77ed7762'),
+    (3, 'texts', 'fd522f4da8f89b998ea0eeeaa85b1f8975807442951668da86465fd5fb4755ba'),
     (4, 'lists', '467d33dc1157b36e74585aa103ea6b6ae04a81338e3afea491cbe175c473fe9d');

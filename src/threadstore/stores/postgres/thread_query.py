@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from typing import Any, Final
 
 from threadstore.clock import from_ms
-from threadstore.ids import parse_thread_id
+from threadstore.ids import id_range, parse_thread_id
 from threadstore.queries import SortKey, ThreadQuery, resolve_cwd, thread_place
 from threadstore.stores.postgres.records import plain_text
 
@@ -104,6 +104,9 @@ def _filters(
     if query.parent_id is not None:
         values["parent"] = parse_thread_id(query.parent_id)
         where.append("parent_thread_id = %(parent)s::uuid")
+    if query.id_prefix is not None:
+        values["lowest"], values["highest"] = id_range(query.id_prefix)
+        where.append("thread_id BETWEEN %(lowest)s::uuid AND %(highest)s::uuid")
     if family is not None:
         values["family"] = list(family)
         where.append("thread_id = ANY(%(family)s::uuid[])")

@@ -15,7 +15,7 @@ CREATE TABLE threadstore.thread_texts (
 );
 
 CREATE INDEX thread_texts_words ON threadstore.thread_texts USING gin (words)
-    WITH (gin_pending_list_limit = 256);
+    WITH (gin_pending_list_limit = 1024);
 
 -- How far the texts of a log are indexed, and what the next line's text depends on.
 CREATE TABLE threadstore.thread_text_marks (

@@ -25,8 +25,10 @@ WHERE log.tenant = %(tenant)s AND log.texts_pending AND log.thread_id = ANY(%(th
 -- name: advance
 -- The texts of the lines behind the mark, and the mark behind them, unless somebody else was faster
 -- or the thread is gone. The lock keeps it from being deleted meanwhile; appends do not wait for it.
+-- Nor does this wait for a disk: what a crash takes back is indexed again.
 WITH there AS (
-    SELECT tenant, thread_id FROM threadstore.thread_logs
+    SELECT tenant, thread_id, set_config('synchronous_commit', 'off', true)
+    FROM threadstore.thread_logs
     WHERE tenant = %(tenant)s AND thread_id = %(thread)s
     FOR KEY SHARE
 ), moved AS (
