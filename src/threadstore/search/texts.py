@@ -77,8 +77,9 @@ class TextFold:
         bare = state.bare
         state.bare = bare and item.type not in ("event_msg", "turn_context")
         if item.type == "response_item":
-            if item.kind == "message" and not bare:
-                return None  # the event beside it says what is shown
+            kind = item.kind
+            if kind not in _TOOLS and (kind != "message" or not bare):
+                return None  # of a message the event beside it says what is shown
         elif item.type != "event_msg" or item.kind not in _EVENTS:
             return None
         found = text_of(item)
@@ -221,3 +222,4 @@ def _strings(value: object) -> Iterator[str]:
 _EVENTS: Final = frozenset({"user_message", "agent_message", "item_completed"})
 _OUTPUTS: Final = frozenset({"function_call_output", "custom_tool_call_output"})
 _NAMELESS: Final = {"local_shell_call": "local_shell", "web_search_call": "web_search"}
+_TOOLS: Final = _OUTPUTS | {"function_call", "custom_tool_call", *_NAMELESS}

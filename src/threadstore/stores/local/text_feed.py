@@ -47,6 +47,7 @@ _FRESH: Final = (
 )
 _ROLES: Final = ("tool", "assistant", "user", "title")
 _ADD_TEXT: Final = f"INSERT INTO texts (rowid, {', '.join(_ROLES)}) VALUES (?, ?, ?, ?, ?)"
+_COLUMN: Final = {role: number for number, role in enumerate(_ROLES, 1)}
 _encode: Final = msgspec.json.Encoder().encode
 _decoder: Final = msgspec.json.Decoder(Place)
 
@@ -64,7 +65,7 @@ class _Entries(NamedTuple):
     """Texts, as rows of the two tables."""
 
     docs: list[tuple[Any, ...]]
-    texts: list[tuple[Any, ...]]
+    texts: list[list[Any]]
 
 
 class _Step(NamedTuple):
@@ -288,10 +289,11 @@ def _add(database: Database, entries: _Entries) -> None:
 
 def _entries(no: int, every: Sequence[Said]) -> _Entries:
     docs: list[tuple[Any, ...]] = []
-    texts: list[tuple[Any, ...]] = []
+    texts: list[list[Any]] = []
     for document, offset in every:
         key = doc_id(no, document.position)
         docs.append((key, offset, time_us(document.said_at), document.tool))
-        text = indexable(document.text)
-        texts.append((key, *(text if role == document.role else None for role in _ROLES)))
+        row: list[Any] = [key, None, None, None, None]
+        row[_COLUMN[document.role]] = indexable(document.text)
+        texts.append(row)
     return _Entries(docs, texts)
