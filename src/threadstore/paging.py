@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, Self, TypeVar
 
 from threadstore.errors import InvalidRequest
 from threadstore.history.growing import Keep, OpenStatus, StoredTurn
-from threadstore.history.items import DamagedLine, RolloutItem
+from threadstore.history.items import DamagedLine, History, RolloutItem
 from threadstore.history.marks import SPACING, MarkFinder, ReachesBack, TurnMarks
-from threadstore.history.turns import TurnBuilder
+from threadstore.history.turns import BriefTurnBuilder, NeedsEveryLine, TurnBuilder
 from threadstore.ids import parse_thread_id
 from threadstore.queries import ItemPage, TurnPage, check_limit, decode_cursor, encode_cursor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+
+    from threadstore.history.lines import Entry
 
 __all__ = [
     "HistorySource",
@@ -29,6 +31,7 @@ __all__ = [
     "RecentMarks",
     "list_items",
     "list_turns",
+    "shown_turns",
     "turn_cursor",
 ]
 
@@ -105,6 +108,32 @@ async def list_items(
     )
 
 
+async def shown_turns(
+    store: HistorySource, thread_id: str, *, open_status: OpenStatus = "interrupted"
+) -> tuple[StoredTurn, ...]:
+    """All turns, of their items those that are shown; neither the rest nor the lines are held."""
+    builder: TurnBuilder = BriefTurnBuilder(open_status=open_status)
+    with contextlib.suppress(NeedsEveryLine):
+        if await _feed(builder, store.history_batches(thread_id, brief=True)):
+            return builder.turns()
+    builder = TurnBuilder(open_status=open_status, keep="shown")
+    if not await _feed(builder, store.history_batches(thread_id)):
+        await store.load_history(thread_id)  # says whether there is nothing or it is damaged
+    return builder.turns()
+
+
+async def _feed(builder: TurnBuilder, batches: AsyncIterator[Sequence[Entry]]) -> bool:
+    """Feed the items; whether there are any."""
+    found = False
+    async with closing(batches):
+        async for batch in batches:
+            for entry in batch:
+                if isinstance(entry, RolloutItem):
+                    found = True
+                    builder.feed(entry)
+    return found
+
+
 class HistorySource(Protocol):
     """What paging needs of a store."""
 
@@ -116,9 +145,13 @@ class HistorySource(Protocol):
         """See :meth:`threadstore.store.ThreadStore.iter_history`."""
         ...
 
+    async def load_history(self, thread_id: str) -> History:
+        """See :meth:`threadstore.store.ThreadStore.load_history`."""
+        ...
+
     def history_batches(
-        self, thread_id: str, *, after: int = 0, reverse: bool = False
-    ) -> AsyncIterator[Sequence[RolloutItem | DamagedLine]]:
+        self, thread_id: str, *, after: int = 0, reverse: bool = False, brief: bool = False
+    ) -> AsyncIterator[Sequence[Entry]]:
         """See :meth:`threadstore.store.ThreadStore.history_batches`."""
         ...
 

@@ -267,10 +267,16 @@ class ThreadStore(abc.ABC):
         """
 
     async def history_batches(
-        self, thread_id: str, *, after: int = 0, reverse: bool = False
+        self,
+        thread_id: str,
+        *,
+        after: int = 0,
+        reverse: bool = False,
+        brief: bool = False,  # noqa: ARG002 - for stores that can
     ) -> AsyncIterator[Sequence[RolloutItem | DamagedLine]]:
         """The same as :meth:`iter_history` in portions, as the store comes by them: where every
-        entry counts, that takes less time."""
+        entry counts, that takes less time. *brief*: lines that are never shown may be left out
+        (see :func:`threadstore.history.lines.telling`)."""
         async for entry in self.iter_history(thread_id, after=after, reverse=reverse):
             yield (entry,)
 

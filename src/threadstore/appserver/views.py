@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from threadstore.errors import InvalidRequest
 from threadstore.history.turns import build_turns
+from threadstore.live.ephemeral import EphemeralThread
+from threadstore.paging import shown_turns
 from threadstore.protocol.codex_thread import protocol_items, protocol_turn
 from threadstore.queries import decode_cursor, encode_cursor
 
@@ -17,14 +20,26 @@ if TYPE_CHECKING:
 
     from threadstore.appserver.params import ItemsListParams, TurnsPageParams
     from threadstore.appserver.server import AppServer
+    from threadstore.history.growing import OpenStatus
     from threadstore.history.turns import StoredTurn
 
-__all__ = ["clamped", "cursor_of", "items_page", "turns_of", "turns_page"]
+__all__ = [
+    "ShownTurns",
+    "clamped",
+    "cursor_of",
+    "items_page",
+    "shown_turns_of",
+    "turns_of",
+    "turns_page",
+]
 
 Json = dict[str, Any]
 
 DEFAULT_LIMIT = 25
 MAX_LIMIT = 100
+_AT_ONCE: Final = 256
+"""Turns that are written before others have their turn."""
+_encode: Final = msgspec.json.Encoder().encode
 
 
 def clamped(limit: int | None, default: int = DEFAULT_LIMIT, most: int = MAX_LIMIT) -> int:
@@ -41,6 +56,31 @@ def cursor_of(cursor: object) -> Iterator[None]:
         if cursor is not None and "cursor" in error.message:
             raise InvalidRequest(f"invalid cursor: {cursor}", hint=error.hint) from error
         raise
+
+
+class ShownTurns(msgspec.Struct, frozen=True):
+    """All turns of a thread, as JSON."""
+
+    turns: list[msgspec.Raw] = []
+    last_id: str | None = None
+
+
+async def shown_turns_of(server: AppServer, thread_id: str) -> ShownTurns:
+    """All turns of a thread for an answer; the last one goes on if it runs here."""
+    if isinstance(server.manager.get(thread_id), EphemeralThread):
+        turns = await turns_of(server, thread_id)
+    else:
+        status: OpenStatus = "in_progress" if _runs(server, thread_id) else "interrupted"
+        turns = await shown_turns(server.manager.store, thread_id, open_status=status)
+    left = list(reversed(turns))
+    last_id = left[0].id if left else None
+    del turns  # what is written goes
+    written: list[msgspec.Raw] = []
+    while left:
+        written.append(msgspec.Raw(_encode(protocol_turn(left.pop()))))
+        if len(written) % _AT_ONCE == 0:
+            await asyncio.sleep(0)
+    return ShownTurns(written, last_id)
 
 
 async def turns_of(server: AppServer, thread_id: str) -> tuple[StoredTurn, ...]:

@@ -9,7 +9,7 @@ import msgspec
 
 from threadstore.clock import from_ms, parse_timestamp
 from threadstore.history.items import RolloutItem
-from threadstore.history.shown import ShownItems, is_shown
+from threadstore.history.shown import ShownItems
 
 __all__ = [
     "GrowingTurn",
@@ -131,8 +131,8 @@ class GrowingTurn:
         self.estimated: set[str] = set()
         self.duration_ms: int | None = None
 
-    def add(self, position: int, item: RolloutItem) -> None:
-        shown = self.shown.take(item) is not None
+    def add(self, position: int, item: RolloutItem, kind: str | None = None) -> None:
+        shown = item.type == "event_msg" and self.shown.take(item, kind) is not None
         self.first = self.first or position
         if self._keep != "all" and not (shown and self._keep == "shown"):
             # An item that may go over to the next turn stays until it is known.
@@ -201,7 +201,7 @@ class GrowingTurn:
             return tuple(self.items)
         if self._keep == "nothing":
             return ()
-        return tuple([item for item in self.items if is_shown(item)])
+        return tuple([item for item in self.items if item.type == "event_msg"])
 
 
 def is_preface(item: RolloutItem) -> bool:

@@ -158,6 +158,11 @@ class RolloutItem(_Line, gc=False, eq=False):
             _store_raw(self, raw)
 
     @property
+    def size(self) -> int:
+        """Bytes of the line that it was read from; 0 if it was not."""
+        return len(_stored_raw(self) or b"")
+
+    @property
     def kind(self) -> str | None:
         """``payload["type"]`` where there is one: the kind of an event or response item.
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Sequence
 from typing import Final, TypeAlias, cast
 
 from threadstore.errors import InvalidRequest
 from threadstore.history.items import DamagedLine, RolloutItem
 
-__all__ = ["DAMAGE_SHOWN", "Entry", "parse_line", "parse_lines"]
+__all__ = ["DAMAGE_SHOWN", "Entry", "parse_line", "parse_lines", "telling"]
 
 Entry: TypeAlias = RolloutItem | DamagedLine
 
@@ -41,6 +42,20 @@ def parse_line(line: bytes, position: int, *, terminated: bool = True) -> Entry 
         return DamagedLine(position=position, raw=line[:DAMAGE_SHOWN], reason=reason)
     item.position = position
     return item
+
+
+_SILENT: Final = re.compile(
+    rb'\{"timestamp":"[^"\\]*",(?:"ordinal":\d+,)?"type":'
+    rb'(?:"response_item","payload":\{|"turn_context","payload":\{'
+    rb'|"event_msg","payload":\{"type":"token_count")'
+).match
+
+
+def telling(lines: Sequence[bytes]) -> list[tuple[int, bytes]]:
+    """The lines, with their indexes, that may be more than the model's side of a conversation:
+    all others, most of the bytes of a history, are never shown. Looks at the beginnings of lines,
+    as all releases since 0.34 write them."""
+    return [(index, line) for index, line in enumerate(lines) if _SILENT(line) is None]
 
 
 def parse_lines(lines: Sequence[bytes], first: int, step: int) -> list[Entry]:

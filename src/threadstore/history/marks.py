@@ -127,11 +127,14 @@ class MarkFinder(TurnBuilder):
         """Whether all turns behind the last known mark are here, with their items."""
 
     def feed(self, item: RolloutItem) -> None:
+        self._size += _ITEM + item.size
+        if item.type == "response_item" and not self._bare:  # most lines: they open no turn
+            self._follow(item)
+            return
         position, index, number, bare = self._position, self._index, self._number, self._bare
         turns, waiting = len(self._turns), (*self._waiting_before, *self._waiting)
         super().feed(item)
         self.position = self._position
-        self._size += _ITEM + len(item.raw or b"")
         current = self._current
         if self._size >= self._spacing and len(self._turns) > turns and self._turns[-1] is current:
             run = self._run or _Run(position, index, item, self._position)
@@ -140,6 +143,14 @@ class MarkFinder(TurnBuilder):
             if current.first == run.first_position and current.id not in waiting:
                 start = TurnStart(position=run.position, index=run.place, number=number, bare=bare)
                 self._note(start, _checksum(run.first), waiting, turns)
+        self._run = None
+
+    def _follow(self, item: RolloutItem) -> None:
+        """Take an item that may belong to the turn that comes next."""
+        position, index = self._position, self._index
+        super().feed(item)
+        self.position = self._position
+        current = self._current
         if (current is not None and current.explicit) or not is_preface(item):
             self._run = None
         elif self._run is None:

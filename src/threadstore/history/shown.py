@@ -43,9 +43,10 @@ _ANY: Final = _COUNTED | _CALLS | {"item_completed"}
 _ID_KEYS: Final = ("call_id", "callId", "event_id", "item_id")
 
 
-def is_shown(item: RolloutItem) -> bool:
-    """Whether the line is an item, or a part of one. Texts without a character are not."""
-    return item.type == "event_msg" and _is_shown(item, item.kind)
+def is_shown(item: RolloutItem, kind: str | None = None) -> bool:
+    """Whether the line is an item, or a part of one. Texts without a character are not. *kind*:
+    that of the item, if it has been asked for already."""
+    return item.type == "event_msg" and _is_shown(item, kind or item.kind)
 
 
 def _is_shown(item: RolloutItem, kind: str | None) -> bool:
@@ -76,14 +77,15 @@ class ShownItems:
     def __len__(self) -> int:
         return len(self._ids)
 
-    def take(self, item: RolloutItem) -> str | None:
+    def take(self, item: RolloutItem, kind: str | None = None) -> str | None:
         """The id of the item that a line is, or belongs to; ``None`` if it is none.
 
-        Lines with the same id are states of one item. Reasoning in a row is one item.
+        Lines with the same id are states of one item. Reasoning in a row is one item. *kind*:
+        that of the item, if it has been asked for already.
         """
         if item.type != "event_msg":
             return None
-        kind = item.kind
+        kind = kind or item.kind
         if not _is_shown(item, kind):
             return None
         reasons = kind in _REASONING
@@ -103,8 +105,10 @@ def _own_id(payload: dict[str, Any]) -> str | None:
     if isinstance(item, dict):
         value = item.get("id")
         return value if isinstance(value, str) else ""
-    found = (payload.get(key) for key in _ID_KEYS)
-    return next((value for value in found if isinstance(value, str)), None)
+    for key in _ID_KEYS:
+        if key in payload and isinstance(value := payload[key], str):
+            return value
+    return None
 
 
 def _is_named(item: Any) -> bool:

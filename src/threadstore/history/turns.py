@@ -45,7 +45,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 __all__ = [
+    "BriefTurnBuilder",
     "Keep",
+    "NeedsEveryLine",
     "OpenStatus",
     "StoredTurn",
     "TurnBuilder",
@@ -94,6 +96,8 @@ class TurnBuilder:
         """Turns of which only finished items are known."""
         self._between: list[tuple[int, RolloutItem]] = []
         """Outside a turn, what may belong to the next."""
+        self._kind: str | None = None
+        """Of the event that is being taken."""
         self._position = start.position
         self._index = start.index
         self._number = start.number
@@ -102,6 +106,10 @@ class TurnBuilder:
     def feed(self, item: RolloutItem) -> None:
         """Take the next item. Items without a position are counted."""
         self._position = item.position or self._position + 1
+        if item.type == "response_item" and not self._bare:  # most lines, and the long ones
+            self._index += 1
+            self._add(item)
+            return
         kind = item.kind if item.type == "event_msg" else None
         self._index += not _is_forgotten(item, kind)
         self._take(item, kind)
@@ -124,11 +132,12 @@ class TurnBuilder:
         if self._bare:
             item = self._said(item)
             kind = item.kind
+        self._kind = kind
         if item.type == "event_msg":
             handle = _EVENTS.get(kind or "")
             if handle is not None and isinstance(item.payload, dict):
                 handle(self, item, item.payload)
-            elif is_shown(item):
+            elif is_shown(item, kind):
                 self._show(item)
             else:
                 self._add(item)
@@ -149,7 +158,7 @@ class TurnBuilder:
 
     def _add(self, item: RolloutItem) -> None:
         if self._current is not None:
-            self._current.add(self._position, item)
+            self._current.add(self._position, item, self._kind)
         elif is_preface(item):
             self._between.append((self._position, item))
         else:
@@ -207,7 +216,7 @@ class TurnBuilder:
         """An item of the turn that it names, else of the current one, else of a new one."""
         named = self._named(text_of(item.payload, "turn_id"))
         if named is not None:
-            named.add(self._position, item)
+            named.add(self._position, item, self._kind)
         elif self._current is not None:
             self._add(item)
         else:
@@ -244,7 +253,7 @@ class TurnBuilder:
         if turn is None:
             self._add(item)
         else:
-            turn.add(self._position, item)
+            turn.add(self._position, item, self._kind)
             turn.end(item, payload, status)
         return turn
 
@@ -318,6 +327,32 @@ class TurnBuilder:
         self._waiting.clear()
         self._between.clear()
         self._number = self._start.shown + sum(len(turn.shown) for turn in self._turns) + 1
+
+
+class NeedsEveryLine(Exception):
+    """What was left out would have counted."""
+
+
+class BriefTurnBuilder(TurnBuilder):
+    """The same turns, with what they show alone, of a history without the lines that are never
+    shown (:func:`threadstore.history.lines.telling`).
+
+    :class:`NeedsEveryLine` where such lines count: in histories whose turns have no ids of their
+    own, and where what was said stands in no other lines (Codex 0.29).
+    """
+
+    def __init__(self, *, open_status: OpenStatus = "interrupted") -> None:
+        super().__init__(open_status=open_status, keep="shown")
+
+    def feed(self, item: RolloutItem) -> None:
+        super().feed(item)
+        if self._bare:
+            raise NeedsEveryLine
+
+    def _open(self, item: RolloutItem, turn_id: str | None, *, explicit: bool) -> GrowingTurn:
+        if turn_id is None:
+            raise NeedsEveryLine
+        return super()._open(item, turn_id, explicit=explicit)
 
 
 def build_turns(

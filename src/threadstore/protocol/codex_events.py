@@ -49,6 +49,8 @@ def _user_message(event: Json) -> Json:
         elements = as_list(event.get("text_elements"))
         content.append({"type": "text", "text": text, "text_elements": elements})
     for kind, key, places, details in _ATTACHED:
+        if not event.get(places):
+            continue
         detail = as_list(event.get(details)) if details else []
         for number, place in enumerate(as_list(event.get(places))):
             part = {"type": kind, key: place}

@@ -49,12 +49,13 @@ def placed_items(turn: StoredTurn) -> list[tuple[int, Json]]:
     items: dict[str, tuple[int, Json]] = {}
     ids = ShownItems(turn.first_item_number)
     for source in turn.items:
-        item_id = ids.take(source)
-        item = None if item_id is None else thread_item(source, item_id)
+        kind = source.kind if source.type == "event_msg" else None
+        item_id = None if kind is None else ids.take(source, kind)
+        item = None if item_id is None else _thread_item(source, kind, item_id)
         if item is None or item_id is None:
             continue
         place, known = items.get(item_id, (source.position or 0, None))
-        if known is not None and source.kind != "item_completed" and known["type"] == "reasoning":
+        if known is not None and kind != "item_completed" and known["type"] == "reasoning":
             known["summary"] += item["summary"]  # events in a row are the parts of one item
             known["content"] += item["content"]
         else:
@@ -68,14 +69,18 @@ def thread_item(source: RolloutItem, item_id: str | None = None) -> Json | None:
     Items of legacy events have no id on disk, only a number in their thread; *item_id* says it,
     else it is empty. Values of an unexpected shape are left out, never raised.
     """
+    return _thread_item(source, source.kind, item_id)
+
+
+def _thread_item(source: RolloutItem, kind: str | None, item_id: str | None) -> Json | None:
     payload = source.payload if source.type == "event_msg" else None
     if not isinstance(payload, dict):
         return None
     started, ended = payload.get("started_at_ms"), payload.get("completed_at_ms")
-    if source.kind == "item_completed":
+    if kind == "item_completed":
         item = payload.get("item")
     else:
-        item = completed_item(source.kind, payload)
+        item = completed_item(kind, payload)
         started, ended = None, payload.get("occurred_at_ms")
     if not isinstance(item, dict) or not isinstance(item.get("type"), str):
         return None

@@ -45,6 +45,8 @@ def as_path(value: Any) -> str:
 
 def camel(word: str) -> str:
     """``in_progress`` → ``inProgress``."""
+    if "_" not in word:
+        return word
     return _WORDS.sub(lambda match: match[1].upper(), word)
 
 

@@ -18,7 +18,7 @@ from threadstore.appserver.params import (
     ThreadParams,
 )
 from threadstore.appserver.policies import protocol_sandbox, stored_approval, stored_sandbox
-from threadstore.appserver.views import turns_of, turns_page
+from threadstore.appserver.views import ShownTurns, shown_turns_of, turns_page
 from threadstore.appserver.wording import protocol_usage
 from threadstore.engine import SessionSettings
 from threadstore.errors import InvalidRequest
@@ -26,12 +26,9 @@ from threadstore.metadata import NewThread
 from threadstore.version import VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from threadstore.appserver.audience import OpenThread
     from threadstore.appserver.peers import Peer
     from threadstore.appserver.server import AppServer
-    from threadstore.history.turns import StoredTurn
     from threadstore.jsonrpc import Call
     from threadstore.metadata import StoredThread
 
@@ -109,7 +106,7 @@ async def resume(server: AppServer, call: Call, params: ResumeParams) -> None:
     async with server.opening(thread_id):
         thread = await server.open(thread_id, settings)
         thread.join(peer)
-    turns = () if params.exclude_turns else await turns_of(server, thread_id)
+    turns = ShownTurns() if params.exclude_turns else await shown_turns_of(server, thread_id)
     answer = await _opened(server, thread, turns)
     page = params.initial_turns_page
     first = None if page is None else await turns_page(server, thread_id, page, cursor=None)
@@ -136,10 +133,11 @@ def _collaboration(settings: SessionSettings) -> Json:
     return {"mode": "default", "settings": chosen}
 
 
-def _tell_usage(peer: Peer, thread: OpenThread, turns: Sequence[StoredTurn]) -> None:
+def _tell_usage(peer: Peer, thread: OpenThread, turns: ShownTurns) -> None:
     """Whoever gets all turns is told what they used (Codex 0.131 and 0.169)."""
-    if isinstance(thread, LoadedThread) and turns and (info := thread.session.token_info):
-        place = {"threadId": thread.id, "turnId": turns[-1].id}
+    info = thread.session.token_info if isinstance(thread, LoadedThread) else None
+    if turns.last_id is not None and info:
+        place = {"threadId": thread.id, "turnId": turns.last_id}
         params = {**place, "tokenUsage": protocol_usage(info)}
         peer.tell("thread/tokenUsage/updated", params)
 
@@ -165,7 +163,7 @@ async def fork(server: AppServer, call: Call, params: ForkParams) -> None:
     )
     thread = server.keep(session)
     thread.join(peer)
-    turns = () if params.exclude_turns else await turns_of(server, session.id)
+    turns = ShownTurns() if params.exclude_turns else await shown_turns_of(server, session.id)
     answer = await _opened(server, thread, turns)
     await call.reply(answer)
     _tell_usage(peer, thread, turns)
@@ -190,14 +188,12 @@ async def loaded_list(server: AppServer, _call: Call, params: LoadedListParams) 
     return {"data": page, "nextCursor": page[-1] if len(page) < len(ids) else None}
 
 
-async def _opened(
-    server: AppServer, thread: OpenThread, turns: tuple[StoredTurn, ...] = ()
-) -> Json:
+async def _opened(server: AppServer, thread: OpenThread, turns: ShownTurns | None = None) -> Json:
     settings = thread.settings
     stored = await thread.read()
     cwd = settings.cwd or stored.cwd
     return {
-        "thread": server.shown(stored, turns),
+        "thread": {**server.shown(stored), "turns": turns.turns if turns else []},
         "model": settings.model,
         "modelProvider": stored.model_provider,
         "serviceTier": None,

@@ -15,7 +15,14 @@ from threadstore.appserver.params import (
     ThreadListParams,
     TurnsListParams,
 )
-from threadstore.appserver.views import clamped, cursor_of, items_page, turns_of, turns_page
+from threadstore.appserver.views import (
+    clamped,
+    cursor_of,
+    items_page,
+    shown_turns_of,
+    turns_of,
+    turns_page,
+)
 from threadstore.errors import InvalidRequest
 from threadstore.jsonrpc import RpcError
 from threadstore.protocol.codex_thread import protocol_items
@@ -100,14 +107,13 @@ async def read(server: AppServer, _call: Call, params: ReadParams) -> Json:
     loaded = server.loaded.get(thread_id)
     if loaded is not None and loaded.ephemeral:
         raise InvalidRequest("ephemeral threads do not support includeTurns")
-    if not stored.preview and not (turns := await turns_of(server, thread_id)):
+    shown = await shown_turns_of(server, thread_id)
+    if not stored.preview and not shown.turns:
         raise InvalidRequest(
             f"thread {thread_id} is not materialized yet; includeTurns is unavailable before "
             "first user message"
         )
-    if stored.preview:
-        turns = await turns_of(server, thread_id)
-    return {"thread": server.shown(stored, turns), "readState": None}
+    return {"thread": {**server.shown(stored), "turns": shown.turns}, "readState": None}
 
 
 async def list_turns(server: AppServer, _call: Call, params: TurnsListParams) -> Json:

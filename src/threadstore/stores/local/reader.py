@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 
 from threadstore.errors import StoreUnavailable
 from threadstore.history.items import DamagedLine, RolloutItem
-from threadstore.history.lines import DAMAGE_SHOWN, Entry, parse_line, parse_lines
+from threadstore.history.lines import DAMAGE_SHOWN, Entry, parse_line, parse_lines, telling
 from threadstore.stores.local import lineage
 from threadstore.stores.local.lineage import FindRollout, Segment
 from threadstore.stores.local.lines import (
@@ -43,6 +43,7 @@ def read_history(
     reverse: bool = False,
     is_held: Callable[[], bool] = lambda: False,
     places: Places | None = None,
+    brief: bool = False,
 ) -> Iterator[Batch]:
     """Batches of the thread whose current rollout is *path*, inherited lines of its base first.
 
@@ -51,7 +52,7 @@ def read_history(
     reported as one DamagedLine in the place of all of them. The beginning of a line at the end is
     torn, unless somebody may be writing it (see :meth:`Log.is_being_written`, *is_held*): then it
     is left out, and a later read after the position so far has all of it. Where *places* know the
-    files, nothing before *after* is read.
+    files, nothing before *after* is read. *brief*: lines that are never shown are left out.
 
     Raises FileNotFoundError if *path* is gone (at the first step), StoreUnavailable for other
     trouble.
@@ -59,7 +60,7 @@ def read_history(
     with reading(path), Log.open(path, places) as own:
         own.is_held = is_held
         segments = lineage.resolve_lineage(path, find_rollout).segments
-        yield from _read_segments(segments, own, after, reverse=reverse, places=places)
+        yield from _read_segments(segments, own, after, reverse=reverse, places=places, brief=brief)
 
 
 def read_file(path: str, *, after: int = 0, reverse: bool = False) -> Iterator[Batch]:
@@ -102,6 +103,7 @@ def _read_segments(
     *,
     reverse: bool,
     places: Places | None = None,
+    brief: bool = False,
 ) -> Iterator[Batch]:
     """The batches of *segments*, of which the last one is open already, as *own*."""
     for segment in reversed(segments) if reverse else segments:
@@ -110,8 +112,10 @@ def _read_segments(
             yield [gap]
         log = own if segment is segments[-1] else _open_inherited(segment.path, places)
         try:
-            read = _backwards if reverse else _forwards
-            yield from read(segment, log, after)
+            if reverse:
+                yield from _backwards(segment, log, after)
+            else:
+                yield from _forwards(segment, log, after, brief=brief)
         finally:
             if log is not own:
                 log.close()
@@ -133,7 +137,7 @@ def _gap(segment: Segment, after: int) -> DamagedLine | None:
     return DamagedLine(position=position, raw=b"", reason=segment.missing)
 
 
-def _forwards(segment: Segment, log: Log, after: int) -> Iterator[Batch]:
+def _forwards(segment: Segment, log: Log, after: int, *, brief: bool = False) -> Iterator[Batch]:
     base = position = segment.first_position - 1
     last = None if segment.lines is None else base + segment.lines
     for before, lines, terminated in log.lines_near(max(after - base, 0)):
@@ -144,6 +148,10 @@ def _forwards(segment: Segment, log: Log, after: int) -> Iterator[Batch]:
             del lines[last - position :]
         skipped = min(max(after - position, 0), len(lines))
         position += skipped
+        if brief and terminated:
+            yield _told(lines[skipped:], position)
+            position = base + before + len(lines)
+            continue
         for start in range(skipped, len(lines), _BATCH):
             part = lines[start : start + _BATCH]
             if terminated:
@@ -157,6 +165,15 @@ def _forwards(segment: Segment, log: Log, after: int) -> Iterator[Batch]:
             return
     if log.damage is not None and position >= after:
         yield [DamagedLine(position=position + 1, raw=b"", reason=log.damage)]
+
+
+def _told(lines: list[bytes], before: int) -> Batch:
+    batch: Batch = []
+    for index, line in telling(lines):
+        entry = parse_line(line, before + index + 1)
+        if entry is not None:
+            batch.append(entry)
+    return batch
 
 
 def _backwards(segment: Segment, log: Log, after: int) -> Iterator[Batch]:

@@ -36,7 +36,7 @@ class HistoryReading:
         self._places = places
 
     async def batches(
-        self, thread_id: str, *, after: int = 0, reverse: bool = False
+        self, thread_id: str, *, after: int = 0, reverse: bool = False, brief: bool = False
     ) -> Iterator[Batch]:
         """See :func:`~threadstore.stores.local.reader.read_history`."""
 
@@ -48,6 +48,7 @@ class HistoryReading:
                 reverse=reverse,
                 is_held=lambda: self._is_held(thread_id, path),
                 places=self._places,
+                brief=brief,
             )
 
         return await self.portions(thread_id, read)

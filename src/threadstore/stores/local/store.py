@@ -310,10 +310,11 @@ class LocalThreadStore(SearchedStore):
             await others_first()
 
     async def history_batches(
-        self, thread_id: str, *, after: int = 0, reverse: bool = False
+        self, thread_id: str, *, after: int = 0, reverse: bool = False, brief: bool = False
     ) -> AsyncIterator[Batch]:
         thread_id = self._parse(thread_id)
-        for batch in await self._reading.batches(thread_id, after=after, reverse=reverse):
+        batches = self._reading.batches(thread_id, after=after, reverse=reverse, brief=brief)
+        for batch in await batches:
             yield batch
             await others_first()
 
@@ -432,6 +433,7 @@ class LocalThreadStore(SearchedStore):
         ids = {thread.id for thread in threads}
         self._sync.check_unreferenced(ids, self._writers.unwritten_bases())
         self._archiver.delete(threads)
+        self.forget_texts(sorted(ids), self._home.text_db)
 
     async def inspect(self, *, fix: bool = False) -> tuple[Finding, ...]:
         from threadstore.stores.local.inspection import inspect  # only doctor needs it
