@@ -110,18 +110,22 @@ async def started(
 async def resumed(
     manager: ThreadManager, thread_id: str, script: Script, **options: Any
 ) -> tuple[Session, ScriptedModel]:
-    """A session on a thread that exists, and its model."""
+    """A session on a thread that exists, and its model; its context is read already."""
     model = ScriptedModel(script)
     options = {"settings": going_on(), "clock": ManualClock(), **options}
-    return await Session.resume(manager, thread_id, model, **options), model
+    session = await Session.resume(manager, thread_id, model, **options)
+    await session._state.journal.catch_up()
+    return session, model
 
 
 async def forked(manager: ThreadManager, thread_id: str, **options: Any) -> Session:
     """A session on a fork of the thread, whose model always answers the same."""
     model = ScriptedModel(lambda _: reply(Say("forked")))
-    return await Session.fork(
+    session = await Session.fork(
         manager, thread_id, model, settings=going_on(), clock=ManualClock(), **options
     )
+    await session._state.journal.catch_up()
+    return session
 
 
 def going_on(settings: SessionSettings = SETTINGS) -> SessionSettings:

@@ -15,7 +15,7 @@ from threadstore.history.items import RolloutItem
 from threadstore.history.policy import canonical
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 
     from threadstore.manager import ThreadHandle
 
@@ -28,11 +28,17 @@ class Journal:
     """Writes what happens into the thread and the model's context, and tells those who follow."""
 
     def __init__(
-        self, handle: ThreadHandle, fold: ContextFold, tell: Callable[[Event], None]
+        self,
+        handle: ThreadHandle,
+        fold: ContextFold,
+        tell: Callable[[Event], None],
+        fold_again: Callable[[], Awaitable[ContextFold]],
     ) -> None:
+        """*fold_again* folds the history as it is, where *fold* is stale."""
         self.handle = handle
         self.fold = fold
         self._tell = tell
+        self._fold_again = fold_again
         self._lock = asyncio.Lock()
         # Whether an append failed, so that nobody knows whether its lines are in the history.
         self._unsure = False
@@ -54,6 +60,15 @@ class Journal:
         for event in events:
             self._tell(event)
 
+    async def catch_up(self) -> None:
+        """Have the model's context as the history has it; what is recorded next does that, too."""
+        async with self._lock:
+            await self._catch_up()
+
+    async def _catch_up(self) -> None:
+        if self._unsure or self.fold.stale:
+            self.fold = await self._fold_again()
+
     async def _record(self, entries: Sequence[Entry]) -> None:
         items = [entry if isinstance(entry, RolloutItem) else entry.as_item() for entry in entries]
         async with self._lock:
@@ -71,8 +86,7 @@ class Journal:
                 self.fold.feed(item)
 
     async def _append(self, items: Sequence[RolloutItem], *, verbatim: bool = False) -> None:
-        if self._unsure or self.fold.stale:
-            self.fold = folded((await self.handle.load_history()).items)
+        await self._catch_up()
         self._unsure = True
         await self.handle.append_items(items, verbatim=verbatim)
         self._unsure = False

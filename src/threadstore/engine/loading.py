@@ -15,14 +15,15 @@ from threadstore.history.rollback import is_rollback
 if TYPE_CHECKING:
     from threadstore.store import ThreadStore
 
-__all__ = ["LoadedContext", "load_context"]
+__all__ = ["LoadedContext", "glance", "load_context"]
 
 
 class LoadedContext(msgspec.Struct, frozen=True, kw_only=True):
     """Where a thread stands."""
 
     fold: ContextFold
-    """Equal to one that was fed the whole history; further items can be fed."""
+    """Equal to one that was fed the whole history, if it is not ``stale``; further items can be
+    fed."""
     header: HeaderView
     """The thread's own header; empty if it cannot be read."""
 
@@ -46,6 +47,34 @@ async def load_context(store: ThreadStore, thread_id: str) -> LoadedContext:
     async for entry in store.iter_history(thread_id):
         if isinstance(entry, RolloutItem):
             fold.feed(entry)
+    return LoadedContext(fold=fold, header=header)
+
+
+async def glance(store: ThreadStore, thread_id: str) -> LoadedContext:
+    """What counts of a thread that nobody continues yet: its settings and counters.
+
+    The fold is ``stale``, without the items of the context, which may be as long as the history.
+    Raises as :func:`load_context`.
+    """
+    header = await _header(store, thread_id)
+    facts: list[RolloutItem] = []
+    counted = settled = False
+    async for entry in store.iter_history(thread_id, reverse=True):
+        if not isinstance(entry, RolloutItem):
+            continue
+        if _settles(entry):
+            if not settled:
+                facts.append(entry)
+            settled = True
+        elif _counts(entry):
+            facts.append(entry)
+            counted = counted or _has_counters(entry)
+        if counted and settled:
+            break
+    fold = ContextFold(complete=False)
+    for item in reversed(facts):
+        fold.feed(item)
+    fold.stale = True
     return LoadedContext(fold=fold, header=header)
 
 
@@ -76,8 +105,7 @@ class _Tail:
     def take(self, item: RolloutItem) -> bool:
         """Take the item before; whether more is wanted."""
         kind = item.kind if item.type == "event_msg" else None
-        settles = item.type == "turn_context" and isinstance(item.payload, dict)
-        counts = kind == "token_count" or item.type == "token_usage_record"
+        settles, counts = _settles(item), _counts(item)
         # Beyond the compaction only what is true of the whole thread counts.
         if not self._whole_turns or counts or settles:
             self._items.append(item)
@@ -100,5 +128,19 @@ class _Tail:
         return fold
 
 
+def _settles(item: RolloutItem) -> bool:
+    return item.type == "turn_context" and isinstance(item.payload, dict)
+
+
+def _counts(item: RolloutItem) -> bool:
+    if item.type == "event_msg":
+        return item.kind == "token_count"
+    return item.type == "token_usage_record"
+
+
 def _has_counters(item: RolloutItem) -> bool:
-    return isinstance(item.payload, dict) and isinstance(item.payload.get("info"), dict)
+    return (
+        item.type == "event_msg"
+        and isinstance(item.payload, dict)
+        and isinstance(item.payload.get("info"), dict)
+    )

@@ -9,7 +9,7 @@ from weakref import WeakSet
 import msgspec
 
 from threadstore.engine.journal import folded
-from threadstore.engine.loading import LoadedContext, load_context
+from threadstore.engine.loading import LoadedContext, glance, load_context
 from threadstore.engine.settings import DEFAULT_INSTRUCTIONS, SessionSettings
 from threadstore.engine.tools import Tool, as_tool, client_tools
 from threadstore.errors import Conflict, InvalidRequest
@@ -17,13 +17,14 @@ from threadstore.history.header import HeaderView
 from threadstore.live.thread import LiveThread
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
+    from threadstore.history.context import ContextFold
     from threadstore.live.ephemeral import EphemeralThread
     from threadstore.manager import ThreadHandle, ThreadManager
     from threadstore.metadata import StoredThread
 
-__all__ = ["claimed", "filled", "loaded_context", "offered", "release"]
+__all__ = ["claimed", "context_reader", "filled", "loaded_context", "offered", "release"]
 
 Json = dict[str, Any]
 
@@ -87,8 +88,22 @@ def release(handle: ThreadHandle) -> None:
 
 
 async def loaded_context(manager: ThreadManager, handle: ThreadHandle) -> LoadedContext:
-    """What the thread's history says of the model's context."""
+    """What the thread's history says; of a stored one the model's context comes with its first
+    turn."""
     if isinstance(handle, LiveThread):
-        return await load_context(manager.store, handle.id)
+        return await glance(manager.store, handle.id)
     history = await handle.load_history()
     return LoadedContext(fold=folded(history.items), header=HeaderView())
+
+
+def context_reader(
+    manager: ThreadManager, handle: ThreadHandle
+) -> Callable[[], Awaitable[ContextFold]]:
+    """What reads the model's context out of the thread's history, as it is by then."""
+
+    async def read() -> ContextFold:
+        if isinstance(handle, LiveThread):
+            return (await load_context(manager.store, handle.id)).fold
+        return folded((await handle.load_history()).items)
+
+    return read

@@ -14,7 +14,14 @@ from threadstore.engine.followers import Followers
 from threadstore.engine.inputs import Said, UserInput, said
 from threadstore.engine.journal import Journal
 from threadstore.engine.loading import LoadedContext
-from threadstore.engine.opening import claimed, filled, loaded_context, offered, release
+from threadstore.engine.opening import (
+    claimed,
+    context_reader,
+    filled,
+    loaded_context,
+    offered,
+    release,
+)
 from threadstore.engine.outputs import check_injected
 from threadstore.engine.questions import Questions
 from threadstore.engine.reverting import redo, revert
@@ -81,7 +88,7 @@ class Session:
         questions = Questions(self._tell)
         self._state = SessionState(
             stored=stored,
-            journal=Journal(handle, loaded.fold, self._tell),
+            journal=Journal(handle, loaded.fold, self._tell, context_reader(manager, handle)),
             client=client,
             settings=settings,
             toolbox=Toolbox(self._tools, output_limit=settings.tool_output_limit),
@@ -275,7 +282,8 @@ class Session:
     async def compact(self) -> Turn:
         """Start a turn in which the model sums the conversation up and goes on with that."""
         self._check_free()
-        if not self._state.journal.fold.items:
+        fold = self._state.journal.fold
+        if not fold.items and not fold.stale:
             raise InvalidRequest(f"thread {self.id} has nothing to compact")
         return self._launch(None)
 
