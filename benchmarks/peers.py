@@ -78,7 +78,7 @@ async def _ours(home: str, turns: int) -> dict[str, float]:
 
 def conversations(folder: str) -> Iterator[Result]:
     """Keeping a conversation item by item, and reading it."""
-    python, turns = _python(), pick(500, 20)
+    python, turns = _python(), pick(200, 20)
     if python is None:
         return
     os.makedirs(folder)
