@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from tests.stores.local.homes import encode
+from tests.stores.local.state_helpers import execute
 from tests.stores.local.text_homes import (
     ChangingHome,
     check_home,
@@ -122,3 +123,21 @@ async def test_without_a_text_index_everything_is_read(tmp_path: Path) -> None:
         assert (len(page.items), page.degraded) == (1, None)
         await store.prepare_search()
     assert not text_file(tmp_path).exists()
+
+
+async def test_the_texts_of_a_deleted_thread_are_gone_at_once(tmp_path: Path) -> None:
+    home = ChangingHome(tmp_path, random.Random(1))
+    for _ in range(2):
+        home.grow()
+    async with open_home(tmp_path) as store:
+        await store.search_threads(SearchQuery(text="a*"))
+        before = _texts(tmp_path)
+        await store.delete_thread(home.ids[0])
+        assert [thread_id for thread_id, _ in _texts(tmp_path)] == [home.ids[1]]
+        assert _texts(tmp_path)[0] in before
+        await check_home(store, random.Random(1))
+
+
+def _texts(home: Path) -> list[tuple[str, int]]:
+    sql = "SELECT thread_id, count(*) FROM threads JOIN docs ON docs.id >> 28 = no GROUP BY 1"
+    return execute(str(text_file(home)), sql)

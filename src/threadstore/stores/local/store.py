@@ -132,9 +132,7 @@ class LocalThreadStore(SearchedStore):
     def make_search(self) -> TextVerbs:
         from threadstore.stores.local.text_verbs import TextVerbs
 
-        self._check_open()
-        parts = (self._home, self._index, self._sync, self._writers)
-        return TextVerbs(self, self._config, *parts)
+        return TextVerbs(self, self._config, self._home, self._index, self._sync, self._writers)
 
     @property
     def capabilities(self) -> Capabilities:

@@ -164,6 +164,14 @@ class TextFeed:
             sql = "UPDATE threads SET stale = 2, version = version + 1, place = NULL"
             database.run(f"{sql} WHERE thread_id = ?", (thread_id,))
 
+    def forget(self, thread_ids: Sequence[str]) -> None:
+        """Remove threads, if they were ever read."""
+        for thread_id in thread_ids:
+            rows = self._db.rows("SELECT no FROM threads WHERE thread_id = ?", (thread_id,))
+            if rows:
+                with self._db.writing() as database:
+                    _remove(database, rows[0][0])
+
     def look_again(self) -> None:
         """Look once more at the threads that could not be read."""
         where = "problem IS NOT NULL AND problem <> ? AND stale = 0"
@@ -254,8 +262,7 @@ def _write(database: Database, step: _Step) -> None:
     if database.rows("SELECT version FROM threads WHERE no = ?", (row.no,)) != [(row.version,)]:
         return  # somebody else was here, or it changed meanwhile
     if step.thread is None:
-        _forget(database, row.no, 0, LAST)
-        database.run("DELETE FROM threads WHERE no = ?", (row.no,))
+        _remove(database, row.no)
         return
     place = step.place
     if place is not None and place.title != (mark := title_mark(step.thread)):
@@ -272,6 +279,11 @@ def _write(database: Database, step: _Step) -> None:
         "UPDATE threads SET stale = ?, version = version + 1, problem = ?, place = ? WHERE no = ?",
         (stale, step.problem, None if place is None else _encode(place), row.no),
     )
+
+
+def _remove(database: Database, no: int) -> None:
+    _forget(database, no, 0, LAST)
+    database.run("DELETE FROM threads WHERE no = ?", (no,))
 
 
 def _forget(database: Database, no: int, first: int, last: int) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from threadstore.store import ThreadStore
@@ -22,7 +23,7 @@ class SearchedStore(ThreadStore):
 
     @abc.abstractmethod
     def make_search(self) -> TextVerbs:
-        """What does the work. Raises StoreUnavailable while the store is not open."""
+        """What does the work."""
 
     def _search(self) -> TextVerbs:
         self._texts = self._texts or self.make_search()
@@ -46,6 +47,12 @@ class SearchedStore(ThreadStore):
 
     async def prepare_search(self, on_progress: Callable[[int, int], None] | None = None) -> None:
         await self._search().prepare(on_progress)
+
+    def forget_texts(self, thread_ids: Sequence[str], text_db: str) -> None:
+        """Remove what the index in *text_db* has of threads that are deleted. If it cannot be
+        written now, the next search does. Blocks."""
+        if os.path.exists(text_db):
+            self._search().forget(thread_ids)
 
     async def close_search(self) -> None:
         """Stop what goes on in the background. Twice is once."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Final, TypeVar
@@ -108,6 +108,12 @@ class TextVerbs:
         live = self._live_files()
         unwritten = thread_id in self._writers and thread_id not in live
         return await self._or_scan(None if unwritten else self._texts, search, read)
+
+    def forget(self, thread_ids: Sequence[str]) -> None:
+        """Remove the texts of threads that are deleted, if that is possible now."""
+        if self._texts is not None:
+            with suppress(StoreUnavailable):
+                self._texts.feed.forget(thread_ids)
 
     async def _or_scan(
         self,
