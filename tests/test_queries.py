@@ -50,6 +50,9 @@ def _thread(**fields: Any) -> StoredThread:
         {"cwds": "abc"},
         {"parent_id": "not-an-id"},
         {"ancestor_id": "x"},
+        {"id_prefix": "not-hex"},
+        {"id_prefix": ""},
+        {"id_prefix": 5},
         {"search_term": 5},
         {"cursor": 5},
     ],
@@ -111,6 +114,7 @@ def test_the_fingerprint_names_order_and_filters_but_not_the_page() -> None:
         ThreadQuery(cwds=("/a",)),
         ThreadQuery(model_providers=("/a",)),
         ThreadQuery(search_term="a"),
+        ThreadQuery(id_prefix="a"),
         ThreadQuery(only_displayable=True),
     ]
     assert len({query.fingerprint() for query in [base, *different]}) == len(different) + 1

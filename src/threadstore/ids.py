@@ -10,9 +10,10 @@ import uuid
 
 from threadstore.errors import InvalidRequest
 
-__all__ = ["new_thread_id", "parse_thread_id", "try_thread_id"]
+__all__ = ["id_range", "new_thread_id", "parse_id_prefix", "parse_thread_id", "try_thread_id"]
 
 _is_canonical = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}").fullmatch
+_is_prefix = re.compile(r"[0-9a-f]{1,32}").fullmatch
 _lock = threading.Lock()
 _last_ms = 0
 _counter = 0
@@ -58,3 +59,24 @@ def parse_thread_id(text: str) -> str:
             hint="a thread id is a UUID such as 01a201e5-a996-7a61-8db2-c256091e8939",
         )
     return parsed
+
+
+def parse_id_prefix(text: str) -> str:
+    """The canonical form of what an id begins with; :class:`InvalidRequest` if no id does."""
+    digits = text.replace("-", "").lower()
+    if not _is_prefix(digits):
+        raise InvalidRequest(
+            f"invalid beginning of a thread id: {text!r}",
+            hint="give 1 to 32 hexadecimal digits, with or without hyphens",
+        )
+    return _hyphenated(digits).rstrip("-")
+
+
+def id_range(prefix: str) -> tuple[str, str]:
+    """The lowest and the highest id that begin with a canonical prefix."""
+    digits = prefix.replace("-", "")
+    return _hyphenated(digits.ljust(32, "0")), _hyphenated(digits.ljust(32, "f"))
+
+
+def _hyphenated(digits: str) -> str:
+    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))

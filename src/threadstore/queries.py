@@ -19,7 +19,7 @@ from threadstore.errors import InvalidRequest
 from threadstore.git_url import strip_credentials
 from threadstore.history.items import RolloutItem
 from threadstore.history.turns import StoredTurn
-from threadstore.ids import parse_thread_id
+from threadstore.ids import parse_id_prefix, parse_thread_id
 from threadstore.metadata import StoredThread, source_kind
 
 __all__ = [
@@ -100,6 +100,8 @@ class ThreadQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Children that this thread spawned."""
     ancestor_id: str | None = None
     """Children, their children, and so on."""
+    id_prefix: str | None = None
+    """Threads whose id begins so: hexadecimal digits, hyphens and letter case do not matter."""
     search_term: str | None = None
     """Part of the name, title or preview; letter case does not matter, nothing is a wildcard."""
     only_displayable: bool = False
@@ -121,6 +123,8 @@ class ThreadQuery(msgspec.Struct, frozen=True, kw_only=True):
         for parent in (self.parent_id, self.ancestor_id):
             if parent is not None:
                 parse_thread_id(parent)
+        if self.id_prefix is not None:  # in one spelling, so that cursors fit the others
+            msgspec.structs.force_setattr(self, "id_prefix", parse_id_prefix(self.id_prefix))
 
     def fingerprint(self) -> str:
         """Names order and filters, so that a cursor of another query is recognised."""
@@ -142,6 +146,7 @@ class ThreadQuery(msgspec.Struct, frozen=True, kw_only=True):
             and (
                 self.parent_id is None or thread.parent_thread_id == parse_thread_id(self.parent_id)
             )
+            and (self.id_prefix is None or thread.id.startswith(self.id_prefix))
             and (not self.only_displayable or bool(thread.name or thread.preview))
             and (self.search_term is None or self._finds(thread))
         )
@@ -174,6 +179,7 @@ class _Shape(msgspec.Struct, kw_only=True):
     exclude_sources: tuple[str, ...]
     parent_id: str | None
     ancestor_id: str | None
+    id_prefix: str | None
     search_term: str | None
     only_displayable: bool
 

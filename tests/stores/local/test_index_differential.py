@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import uuid
 from typing import Any
 
 import msgspec
@@ -29,11 +30,18 @@ SOURCES: dict[str, Any] = {
     "subagent_other": {"subagent": {"other": "guardian"}},
 }
 WORDS = (*SOURCES, "subagent", "custom", "nonsense")
+BEGINNINGS = ("0a", "0b1", "f")
 TEXT = st.text(st.sampled_from("abAß日本é\"' %_\x1f\0\ud800"), max_size=8)
 
 moments = st.integers(0, 3).map(lambda number: NOW + dt.timedelta(milliseconds=number))
+ids = st.builds(
+    lambda beginning, rest: str(uuid.UUID(beginning + rest.hex[len(beginning) :])),
+    st.sampled_from(BEGINNINGS),
+    st.uuids(),
+)
 threads = st.builds(
     thread,
+    id=ids,
     created_at=moments,
     updated_at=moments,
     recency_at=moments,
@@ -66,6 +74,7 @@ queries = st.builds(
     sources=some(WORDS),
     exclude_sources=some(WORDS).map(lambda words: words or ()),
     search_term=st.one_of(st.none(), TEXT),
+    id_prefix=st.one_of(st.none(), st.none(), st.sampled_from(BEGINNINGS)),
     only_displayable=st.booleans(),
 )
 
@@ -73,7 +82,7 @@ queries = st.builds(
 @pytest.mark.parametrize("few", [1000, 1], ids=["few pass", "many pass"])
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    st.lists(threads, max_size=25),
+    st.lists(threads, max_size=25, unique_by=lambda each: each.id),
     st.lists(queries, min_size=1, max_size=8),
     st.integers(0, 25),
     st.lists(threads, max_size=3),

@@ -42,6 +42,8 @@ FILTERS: dict[str, dict[str, Any]] = {
         "models": ("gpt-5",),
         "only_displayable": True,
     },
+    "the beginning of an id": {"id_prefix": PARENT[:6]},
+    "a beginning in a folder": {"id_prefix": "0", "cwds": ("/w",), "sources": INTERACTIVE},
     "a short term": {"search_term": "it"},
     "a term": {"search_term": "fix it"},
     "a term in a folder": {"search_term": "fix it", "cwds": ("/w",), "sources": INTERACTIVE},

@@ -47,6 +47,7 @@ def lists() -> list[str]:
             exclude_sources=("exec",),
             parent_id=THREAD,
             ancestor_id=THREAD,
+            id_prefix="01a2",
             search_term="x",
             only_displayable=True,
         )

@@ -3,7 +3,8 @@
 The cost follows the page. Facts with few values (archived, displayable, source, provider) are a
 thread's shelf: a list along several shelves is a merge of one walk for each. A working directory, a
 remote and a model have indexes of their own, ordered within each shelf. Only the families of
-sub-agents, and the hits of a search term that has few, are taken as a whole and sorted.
+sub-agents, and what a search term or the beginning of an id leaves where that is few, are taken as
+a whole and sorted.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import product
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, Self, TypeAlias
 
-from threadstore.ids import parse_thread_id
+from threadstore.ids import id_range, parse_thread_id
 from threadstore.queries import SortKey, ThreadQuery, encode_cursor, thread_place
 from threadstore.stores.local import index_titles
 from threadstore.stores.local.index_rows import Shelf
@@ -22,6 +23,8 @@ __all__ = ["DESCENDANTS", "Rows", "cursor_after", "find"]
 
 Rows: TypeAlias = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
 """Every row of a query."""
+_Source: TypeAlias = tuple[str, Sequence[Any]]
+"""What SQL reads from, and its values."""
 
 _SORT_COLUMN: Final = {
     SortKey.CREATED: "created_ms",
@@ -36,6 +39,7 @@ COUNTED: Final = 1000
 """Threads that are counted to find the filter that leaves the fewest."""
 SEARCHED: Final = 4000
 """Threads of a list that are looked through for a term that many have, before all are sorted."""
+_BY_ID: Final = "threads INDEXED BY sqlite_autoindex_threads_1"
 
 DESCENDANTS: Final = (
     "WITH RECURSIVE tree(id) AS (SELECT ? UNION"
@@ -66,22 +70,17 @@ def find(
     facets = _facets(query, cwds)
     if not wanted or not all(facets.values()):
         return []
-    every = _Where(query)
+    every = _Where.of(query, facets)
     if len(wanted) < len(shelves):
         every.one_of("shelf", [shelf.key for shelf in wanted])
-    every.facets(facets)
-    if query.parent_id is not None or query.ancestor_id is not None:
-        return rows(*_family(query, order, every))
-    term = query.search_term
-    hits = None if term is None else index_titles.hits(term)
-    if term is not None and hits is not None and index_titles.has_few(term, rows):
-        return rows(*order.sort(_among(hits[0]), hits[1], every))
     column = _narrowest(facets, rows)
-    if column and len(facets[column]) * len(wanted) > _TRIED and _few(column, facets[column], rows):
-        return rows(*order.sort(f"threads INDEXED BY threads_{column}_created", [], every))
+    many = len(facets.get(column, ())) * len(wanted) > _TRIED
+    whole = _family(query, every) or _few(query, _facet(column, facets) if many else None, rows)
+    if whole is not None:
+        return rows(*order.sort(*whole, every))
     walks = _walks(query, wanted, shelves, column, facets.pop(column, ()), rows)
-    where = _Where(query)
-    where.facets(facets)
+    where = _Where.of(query, facets)
+    hits = None if query.search_term is None else index_titles.hits(query.search_term)
     end = None if hits is None else order.place_after(walks, SEARCHED, rows)
     if end is None:
         return order.merge(walks, where, rows)
@@ -93,6 +92,33 @@ def find(
     return found
 
 
+def _family(query: ThreadQuery, every: _Where) -> _Source | None:
+    parent, ancestor = query.parent_id, query.ancestor_id
+    if parent is not None:
+        every.add("parent_id = ?", [parse_thread_id(parent)])
+    if ancestor is not None:
+        ancestor = parse_thread_id(ancestor)
+        every.add(f"id IN ({DESCENDANTS})", [ancestor, ancestor])
+    if parent is None and ancestor is None:
+        return None
+    return _BY_ID if parent is None else "threads INDEXED BY threads_parent", []
+
+
+def _few(query: ThreadQuery, facet: tuple[str, _Where] | None, rows: Rows) -> _Source | None:
+    """Where all that pass are among so few that these are taken as a whole and sorted. *facet*:
+    where there would be many walks."""
+    prefix, term = query.id_prefix, query.search_term
+    if prefix is not None and _count(_BY_ID, _Where().ids(prefix), rows) < COUNTED:
+        return _BY_ID, []
+    if term is not None and index_titles.has_few(term, rows):
+        hits = index_titles.hits(term)
+        assert hits is not None
+        return _among(hits[0]), hits[1]
+    if facet is not None and _count(*facet, rows) < COUNTED:
+        return facet[0], []
+    return None
+
+
 def _among(hits: str) -> str:
     return f"{hits} CROSS JOIN threads USING (key)"
 
@@ -101,30 +127,40 @@ class _Walks(NamedTuple):
     """Walks along one index, each through the threads that have these values in its leading
     columns: they are in the order of the query."""
 
-    index: str
+    along: str
     columns: tuple[str, ...]
     values: list[tuple[Any, ...]]
 
 
 class _Where:
-    """Conditions that all have to hold, and their values: the search term, and what is added."""
+    """Conditions that all have to hold, and their values."""
 
-    def __init__(self, query: ThreadQuery | None = None) -> None:
+    def __init__(self) -> None:
         self.conditions: list[str] = []
         self.values: list[Any] = []
-        if query is not None and query.search_term is not None:
-            self.add(*index_titles.condition(query.search_term))
 
-    def add(self, condition: str, values: Iterable[Any] = ()) -> None:
+    @classmethod
+    def of(cls, query: ThreadQuery, facets: dict[str, Collection[str]]) -> Self:
+        """What neither a shelf nor the walk says of each thread."""
+        where = cls()
+        if query.id_prefix is not None:
+            where.ids(query.id_prefix)
+        for column, values in facets.items():
+            where.one_of(column, values)
+        if query.search_term is not None:
+            where.add(*index_titles.condition(query.search_term))
+        return where
+
+    def add(self, condition: str, values: Iterable[Any] = ()) -> Self:
         self.conditions.append(condition)
         self.values.extend(values)
+        return self
 
-    def one_of(self, column: str, values: Collection[Any]) -> None:
-        self.add(f"{column} IN ({', '.join('?' * len(values))})", values)
+    def one_of(self, column: str, values: Collection[Any]) -> Self:
+        return self.add(f"{column} IN ({', '.join('?' * len(values))})", values)
 
-    def facets(self, facets: dict[str, Collection[str]]) -> None:
-        for column, values in facets.items():
-            self.one_of(column, values)
+    def ids(self, prefix: str) -> Self:
+        return self.add("id BETWEEN ? AND ?", id_range(prefix))
 
     def plus(self, condition: str, values: Iterable[Any]) -> _Where:
         where = _Where()
@@ -179,7 +215,7 @@ class _Order:
 
     def _statement(self, walks: _Walks, where: _Where, more: str) -> tuple[str, list[Any]]:
         by, column = self._by("moment"), self._column
-        sql = _merge(walks.index, walks.columns, len(walks.values), column, more, where.sql(), by)
+        sql = _merge(walks.along, walks.columns, len(walks.values), column, more, where.sql(), by)
         values: list[Any] = []
         for fixed in walks.values:
             values += fixed
@@ -219,20 +255,18 @@ def _narrowest(facets: dict[str, Collection[str]], rows: Rows) -> str:
     if len(facets) < 2:
         return next(iter(facets), "")
 
-    return min(facets, key=lambda column: _count(column, facets[column], rows))
+    return min(facets, key=lambda column: _count(*_facet(column, facets), rows))
 
 
-def _few(column: str, values: Collection[str], rows: Rows) -> bool:
-    return _count(column, values, rows) < COUNTED
+def _facet(column: str, facets: dict[str, Collection[str]]) -> tuple[str, _Where]:
+    """The index of a fact, and what to look for in it."""
+    where = _Where().one_of(column, facets[column])
+    return f"threads INDEXED BY threads_{column}_created", where
 
 
-def _count(column: str, values: Collection[str], rows: Rows) -> int:
-    where = _Where()
-    where.one_of(column, values)
-    sql = (
-        f"SELECT count(*) FROM (SELECT 1 FROM threads INDEXED BY threads_{column}_created"
-        f" WHERE {where.sql()} LIMIT {COUNTED})"
-    )
+def _count(source: str, where: _Where, rows: Rows) -> int:
+    """How many there are, as far as is counted."""
+    sql = f"SELECT count(*) FROM (SELECT 1 FROM {source} WHERE {where.sql()} LIMIT {COUNTED})"
     return int(rows(sql, where.values)[0][0])
 
 
@@ -269,14 +303,3 @@ def _used(column: str, value: str, rows: Rows) -> set[int]:
         " SELECT shelf FROM used WHERE shelf IS NOT NULL"
     )
     return {row[0] for row in rows(sql, [value])}
-
-
-def _family(query: ThreadQuery, order: _Order, where: _Where) -> tuple[str, list[Any]]:
-    parent, ancestor = query.parent_id, query.ancestor_id
-    if parent is not None:
-        where.add("parent_id = ?", [parse_thread_id(parent)])
-    if ancestor is not None:
-        ancestor = parse_thread_id(ancestor)
-        where.add(f"id IN ({DESCENDANTS})", [ancestor, ancestor])
-    index = "sqlite_autoindex_threads_1" if parent is None else "threads_parent"
-    return order.sort(f"threads INDEXED BY {index}", [], where)

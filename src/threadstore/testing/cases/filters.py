@@ -170,6 +170,46 @@ class FilterTests(Cases):
         with pytest.raises(InvalidRequest):
             ThreadQuery(ancestor_id="no-id")
 
+    async def test_threads_are_found_by_the_beginning_of_their_id(
+        self, store: ThreadStore, clock: ManualClock
+    ) -> None:
+        ids = ["0aa0bb00-cc00-7000-8000-0000000000" + end for end in ("01", "02", "a1")]
+        ids += ["0aa0bb01-cc00-7000-8000-000000000001", "1aa0bb00-cc00-7000-8000-000000000001"]
+        for thread_id in ids:
+            await record_thread(store, clock, id=thread_id)
+            clock.advance()
+        whole = ids[0]
+        for prefix, wanted in (
+            ("0", ids[:4]),
+            ("0aa0bb00", ids[:3]),
+            ("0AA0-BB00-cc", ids[:3]),
+            ("0aa0bb00cc", ids[:3]),
+            (whole[:-1], ids[:2]),
+            (whole.replace("-", "").upper(), ids[:1]),
+            ("1", ids[4:]),
+            ("f", []),
+        ):
+            assert await listed(store, id_prefix=prefix) == wanted[::-1], prefix
+        paged = await listed(store, id_prefix="0", limit=1, sort_key=SortKey.CREATED)
+        assert paged == ids[3::-1]
+        await store.archive_thread(whole)
+        assert await listed(store, id_prefix=whole) == []
+        assert await listed(store, id_prefix=whole, archived=None, cwds=("/x",)) == []
+        assert await listed(store, id_prefix=whole, archived=None) == [whole]
+
+    async def test_a_cursor_fits_every_spelling_of_a_prefix(
+        self, store: ThreadStore, clock: ManualClock
+    ) -> None:
+        for end in ("1", "2"):
+            thread_id = "0aa0bb00-cc00-7000-8000-00000000000" + end
+            await record_thread(store, clock, id=thread_id)
+            clock.advance()
+        page = await store.list_threads(ThreadQuery(id_prefix="0AA0BB00C", limit=1))
+        rest = await store.list_threads(
+            ThreadQuery(id_prefix="0aa0bb00-c", limit=1, cursor=page.next_cursor)
+        )
+        assert [len(page.items), len(rest.items), rest.next_cursor] == [1, 1, None]
+
     async def test_search_looks_into_name_title_and_preview(
         self, store: ThreadStore, clock: ManualClock
     ) -> None:
@@ -235,6 +275,7 @@ class FilterTests(Cases):
             "models": ("gpt-5.1",),
             "git_origins": (origin,),
             "search_term": "FIND",
+            "id_prefix": wanted[:9],
             "only_displayable": True,
         }
         assert await listed(store, **query) == [wanted]
