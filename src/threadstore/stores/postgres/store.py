@@ -21,6 +21,7 @@ from threadstore.metadata import (
     ThreadMetadataPatch,
     thread_of,
 )
+from threadstore.paging import RecentMarks
 from threadstore.queries import ThreadPage, ThreadQuery
 from threadstore.search import OccurrencePage, SearchPage, SearchQuery
 from threadstore.store import (
@@ -54,6 +55,7 @@ class PostgresThreadStore(ThreadStore):
     def __init__(self, config: PostgresStoreConfig, *, clock: Clock | None = None) -> None:
         self._config = config
         self._clock = clock or SystemClock()
+        self.turn_marks = RecentMarks()
         self._opened = False
         self._database = Database(config)
         self._threads = Threads(self._database)
@@ -213,6 +215,18 @@ class PostgresThreadStore(ThreadStore):
         async for entries in self._entries(thread_id, after=after, reverse=reverse):
             for entry in entries:
                 yield entry
+
+    async def history_batches(
+        self,
+        thread_id: str,
+        *,
+        after: int = 0,
+        reverse: bool = False,
+        brief: bool = False,  # noqa: ARG002 - every line is read
+    ) -> AsyncIterator[list[RolloutItem | DamagedLine]]:
+        check_position(after, "after")
+        async for entries in self._entries(thread_id, after=after, reverse=reverse):
+            yield entries
 
     async def load_history(self, thread_id: str) -> History:
         entries: list[RolloutItem | DamagedLine] = []
