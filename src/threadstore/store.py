@@ -467,7 +467,7 @@ class ThreadStore(abc.ABC):
         """Build the index that searches need, if there is one and something is missing in it, and
         keep it in step while the store is open. Without this a search does what it has time for.
 
-        *on_progress* is told, maybe in another thread, how many threads are done of how many.
+        *on_progress* is told how many threads are done of how many.
         """
 
     async def search_occurrences(

@@ -74,7 +74,6 @@ async def test_a_large_thread_is_read_in_portions(tmp_path: Path) -> None:
         with open(path, "ab") as file:
             file.write(encode([items.event("thread_rolled_back", num_turns=1)]))
         assert await check_same(store, SearchQuery(text="needle59")) == []
-    assert len(seen) > 2
     assert seen[-1] == (1, 1)
 
 

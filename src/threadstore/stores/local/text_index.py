@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable
 from typing import Final
 
 from threadstore.errors import StoreUnavailable
@@ -14,12 +13,16 @@ from threadstore.stores.local.lineage import FindRollout
 from threadstore.stores.local.text_db import TextDb, is_locked
 from threadstore.stores.local.text_feed import TextFeed
 
-__all__ = ["TextIndex"]
+__all__ = ["LARGE", "TextIndex"]
 
-_LARGE: Final = 8 << 20
-"""Characters of a transaction when somebody waits for the index."""
+LARGE: Final = 8 << 20
+"""Characters of a transaction of those who wait for the whole index: the faster, the larger."""
+_MEDIUM: Final = 1 << 20
+"""The same in a search, which waits for so long only."""
 _SMALL: Final = 1 << 18
 """The same beside other work."""
+_FEW: Final = 100
+"""Threads that do not need more."""
 _REST: Final = 2.0
 """How many times as long as it works the background rests."""
 _LOOK: Final = 5.0
@@ -40,30 +43,32 @@ class TextIndex:
         self._starting = threading.Lock()
         self._background: threading.Thread | None = None
 
-    def update(
-        self,
-        live: dict[str, str],
-        patience: float | None,
-        on_progress: Callable[[int, int], None] | None = None,
-    ) -> str | None:
-        """Index what has changed, for *patience* seconds at most; why something may be missing
-        then. *live* are the files of threads that are being written here; *on_progress* is told
-        how many threads are done, and of how many.
+    def notice(self, live: dict[str, str]) -> int:
+        """Find out what has changed; how many threads have. *live* are the files of threads that
+        are being written here.
 
         Raises StoreUnavailable where there is no index.
         """
-        end = None if patience is None else time.monotonic() + patience
+        self.feed.notice()
+        self.feed.look_again()
+        self.feed.notice_live(live)
+        return self.feed.left()
+
+    def work(self, seconds: float, portion: int = LARGE) -> int:
+        """Index for so long what has changed; how many threads are left."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and self.feed.step(portion):
+            pass
+        return self.feed.left()
+
+    def update(self, live: dict[str, str], patience: float) -> str | None:
+        """Both, for a search; why something may be missing then.
+
+        Raises StoreUnavailable where there is no index.
+        """
         try:
-            self.feed.notice()
-            self.feed.look_again()
-            self.feed.notice_live(live)
-            left = every = self.feed.left()
-            size = _SMALL if every < 100 else _LARGE
-            while (end is None or time.monotonic() < end) and self.feed.step(size):
-                if on_progress is not None:
-                    left = self.feed.left()
-                    every = max(every, left)
-                    on_progress(every - left, every)
+            few = self.notice(live) < _FEW
+            self.work(patience, _SMALL if few else _MEDIUM)
         except StoreUnavailable as error:
             if not is_locked(error):
                 raise

@@ -26,6 +26,8 @@ from threadstore.stores.local.writers import Writers, in_worker
 
 __all__ = ["TextVerbs"]
 
+_TURN: Final = 0.5
+"""Seconds for which the index is built until somebody may cancel that."""
 _ANY: Final = ThreadQuery(limit=1, archived=None)
 Page = TypeVar("Page", SearchPage, OccurrencePage)
 
@@ -63,7 +65,11 @@ class TextVerbs:
         await self._store.list_threads(_ANY)  # brings the list index up to date
         live = self._live_files()
         with suppress(StoreUnavailable):  # a search says so, and works
-            await in_worker(lambda: texts.update(live, None, on_progress))
+            every = left = await in_worker(lambda: texts.notice(live))
+            while left:
+                left = await in_worker(lambda: texts.work(_TURN))
+                if on_progress is not None:
+                    on_progress(max(every - left, 0), every)
             texts.start()
 
     async def search_threads(self, query: SearchQuery) -> SearchPage:
