@@ -14,8 +14,8 @@ from threadstore.testing import items
 
 def entry(folder: Path) -> Entry:
     home, thread_id = CodexHome(folder), new_thread_id()
-    lines = [header(thread_id, git=GIT), b"{", *items.turn("t1", "fix it")]
-    derived = home.derive(home.write(lines, thread_id))
+    turn = items.turn("t1", "fix it")
+    derived = home.derive(home.write([header(thread_id, git=GIT), b"{", *turn], thread_id))
     assert derived.thread is not None
     return Entry(derived, ThreadMetadataPatch(name="a name").apply(derived.thread))
 
