@@ -26,6 +26,7 @@ from benchmarks.servers import (
 )
 from benchmarks.sizes import pick
 
+_SOURCES: Final = ["cli", "vscode", "exec"]
 DATABASES: Final = ("state_5.sqlite", "threadstore_", "logs_2.sqlite")
 
 
@@ -62,7 +63,7 @@ def _pages(pair: Pair, threads: int) -> Iterator[Result]:
         yield pair.compare(f"{name}, database only", by_rows, 1 / 2, rounds=rounds)
 
     def titled(server: AppServer) -> None:
-        assert first_page(server, searchTerm=f"Task {threads // 2}:")
+        assert first_page(server, searchTerm=f"Task {threads // 2}:", sourceKinds=_SOURCES)
 
     yield pair.compare(f"title search in {threads:,}", titled, 1 / 100, rounds=pick(3, 1))
 
@@ -74,7 +75,7 @@ def _pages(pair: Pair, threads: int) -> Iterator[Result]:
                 "thread/list",
                 limit=100,
                 modelProviders=[],
-                sourceKinds=["cli", "vscode", "exec"],
+                sourceKinds=_SOURCES,
                 cursor=cursor,
             )
             ids = {thread["id"] for thread in answer["data"]}
