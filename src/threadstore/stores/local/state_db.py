@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from threadstore.clock import to_ms
+from threadstore.errors import StoreUnavailable
 from threadstore.ids import try_thread_id
 from threadstore.metadata import (
     MetadataOrigin,
@@ -120,6 +122,13 @@ class StateDb:
         """The thread's row."""
         rows = self._select("WHERE id = ?", [thread_id])
         return rows[0][1] if rows else None
+
+    def named_file(self, thread_id: str) -> str | None:
+        """The name of the file that the thread's row says; ``None`` if no row can be read."""
+        with contextlib.suppress(StoreUnavailable):
+            row = self.read_row(thread_id)
+            return None if row is None else os.path.basename(row.rollout_path)
+        return None
 
     def read_rows(self, *, since_updated_ms: int | None = None) -> Iterator[StateRow]:
         """Every row, or those updated at or after a time; read in short portions."""

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
 from threadstore.clock import Clock, SystemClock, floor_ms
 from threadstore.config import LocalStoreConfig
-from threadstore.errors import (
-    Conflict,
-    InvalidRequest,
-    StoreUnavailable,
-)
+from threadstore.errors import Conflict, InvalidRequest, StoreUnavailable
 from threadstore.following import Signals, follow
 from threadstore.history.items import DamagedLine, History, RolloutItem
 from threadstore.ids import new_thread_id, parse_thread_id
@@ -50,11 +45,7 @@ from threadstore.stores.local.index_db import IndexDb
 from threadstore.stores.local.locks import check_unused
 from threadstore.stores.local.marks import KeptMarks
 from threadstore.stores.local.metadata import MetadataWriter
-from threadstore.stores.local.paths import (
-    Home,
-    find_rollout,
-    new_rollout_path,
-)
+from threadstore.stores.local.paths import Home, find_rollout, new_rollout_path
 from threadstore.stores.local.places import Places
 from threadstore.stores.local.reader import Batch
 from threadstore.stores.local.reading import HistoryReading
@@ -345,14 +336,11 @@ class LocalThreadStore(SearchedStore):
         return follow(self._signals, thread_id, tail.read, after, interval=LOOK)
 
     async def _named_file(self, thread_id: str) -> str | None:
-        """The file name that the thread's row says; ``None`` if there is no row to be read."""
+        """The file name that the thread's row says; live threads are written by us alone."""
         state = self._state
         if state is None or thread_id in self._writers:
             return None
-        with suppress(StoreUnavailable):
-            row = await in_worker(lambda: state.read_row(thread_id))
-            return None if row is None else os.path.basename(row.rollout_path)
-        return None
+        return await in_worker(lambda: state.named_file(thread_id))
 
     async def _log_path(self, thread_id: str) -> str | None:
         """Where the history is; ``None`` for a live thread that has none yet."""
