@@ -118,7 +118,7 @@ class Occurrence(msgspec.Struct, frozen=True, kw_only=True):
     marks: tuple[tuple[int, int], ...]
     """What matches in the snippet: begin and end, by characters."""
     turn_cursor: str | None
-    """Where ``list_turns`` (descending) goes on with the turn of this text; ``None``: it is name and
+    """Where ``list_turns`` (descending) goes on with the turn of this text; ``None``: name and
     title."""
 
 
