@@ -48,6 +48,7 @@ def lists() -> list[str]:
             parent_id=THREAD,
             ancestor_id=THREAD,
             id_prefix="01a2",
+            name="x",
             search_term="x",
             only_displayable=True,
         )
@@ -135,7 +136,7 @@ def test_a_search_says_whose_texts_it_means() -> None:
         sql = made(query, "default", None, found)[0].decode()
         tables = re.findall(r"threadstore\.\w+ WHERE tenant = %\(tenant\)s", sql)
         assert len(tables) == sql.count("threadstore.") > 1
-    for query_of in (text.some(), text.of_many(), text.of_one(descending=True)):
+    for query_of in (text.some(), text.count(), text.of_many(), text.of_one(descending=True)):
         assert query_of.count(b"threadstore.") == query_of.count(b"WHERE tenant = %(tenant)s") == 1
 
 

@@ -13,8 +13,10 @@ from tests.stores.postgres.conftest import OpenStore
 from threadstore.errors import StoreUnavailable
 from threadstore.history.items import RolloutItem
 from threadstore.metadata import MetadataOrigin, NewThread, ThreadMetadataPatch
+from threadstore.queries import SortKey, ThreadQuery
 from threadstore.search import SearchPage, SearchQuery
 from threadstore.search.tokens import MAX_WORD
+from threadstore.stores.postgres import text_matches, text_search
 from threadstore.stores.postgres.database import Database
 from threadstore.stores.postgres.logs import Logs
 from threadstore.stores.postgres.store import PostgresThreadStore
@@ -265,3 +267,34 @@ async def test_half_characters_in_a_history_stop_nothing(open_with: OpenStore) -
         await store.append_items(thread.id, [items.user_message("needle")])
         assert await found(store, "needle") == [thread.id]
         assert isinstance((await store.load_history(thread.id)).items[-1], RolloutItem)
+
+
+@pytest.mark.parametrize(
+    ("few", "rare", "walk"), [(1_000, 0, 0), (1, 1_000, 0), (1, 1, 6), (1, 1, 90)]
+)
+async def test_rare_and_common_words_give_the_same_pages(
+    open_with: OpenStore, monkeypatch: pytest.MonkeyPatch, few: int, rare: int, walk: int
+) -> None:
+    monkeypatch.setattr(text_matches, "_FEW", few)
+    monkeypatch.setattr(text_matches, "_RARE", rare)
+    monkeypatch.setattr(text_search, "_WALK", walk)
+    async with open_with() as store:
+        ids = [
+            await spoken(store, "one two", *(["two three"] * (number % 3)), "three two")
+            for number in range(20)
+        ]
+        for text, wanted in (
+            ("two", ids),
+            ('"two three"', [each for number, each in enumerate(ids) if number % 3]),
+            ('"three one"', []),
+        ):
+            seen: list[str] = []
+            cursor: str | None = None
+            while True:
+                threads = ThreadQuery(limit=3, cursor=cursor, sort_key=SortKey.CREATED)
+                page = await store.search_threads(SearchQuery(text=text, threads=threads))
+                seen += [hit.thread.id for hit in page.items]
+                cursor = page.next_cursor
+                if cursor is None:
+                    break
+            assert sorted(seen) == sorted(wanted)

@@ -35,6 +35,7 @@ def columns(thread: StoredThread) -> dict[str, Any]:
         "source_kind": plain_text(source_kind(source)),
         "source_custom": _optional(None if custom is None else str(custom)),
         "displayable": bool(thread.name or thread.preview),
+        "name": _optional(thread.name),
         "search_text": plain_text(searchable_text(thread)),
         "record": _encode(thread).decode(),
     }

@@ -85,7 +85,8 @@ CREATE TABLE threadstore.threads (
     search_text text NOT NULL,
     record json NOT NULL,
     model text,
-    git_origin text
+    git_origin text,
+    name text
 );
 
 ALTER TABLE ONLY threadstore.threads FORCE ROW LEVEL SECURITY;
@@ -131,6 +132,8 @@ CREATE INDEX threads_git_origin ON threadstore.threads USING btree (tenant, git_
 
 CREATE INDEX threads_model ON threadstore.threads USING btree (tenant, model, recency_at, thread_id) WHERE (model IS NOT NULL);
 
+CREATE INDEX threads_name ON threadstore.threads USING btree (tenant, name) WHERE (name IS NOT NULL);
+
 CREATE INDEX threads_parent ON threadstore.threads USING btree (tenant, parent_thread_id) WHERE (parent_thread_id IS NOT NULL);
 
 CREATE INDEX threads_provider ON threadstore.threads USING btree (tenant, model_provider, recency_at, thread_id);
@@ -171,4 +174,5 @@ INSERT INTO threadstore.migrations (version, name, checksum) VALUES
     (1, 'threads', '27c35fffdfe5f5428c138865f31d9c74773be122fe91692896d443023b945fd6'),
     (2, 'models_and_remotes', '125a391173b7ef4ed675759b970880a20b86813e802519fe1bd3cea148cd6d7a'),
     (3, 'texts', 'fd522f4da8f89b998ea0eeeaa85b1f8975807442951668da86465fd5fb4755ba'),
-    (4, 'lists', '467d33dc1157b36e74585aa103ea6b6ae04a81338e3afea491cbe175c473fe9d');
+    (4, 'lists', '467d33dc1157b36e74585aa103ea6b6ae04a81338e3afea491cbe175c473fe9d'),
+    (5, 'names', '266c4e8c17ef8310656e9a56b0d680f2dd6d58d9bcba548aae0ba59c6535dc4f');

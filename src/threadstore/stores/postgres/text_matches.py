@@ -29,6 +29,7 @@ Match: TypeAlias = tuple[Occurrence, int]
 _LINES: Final = statement("texts", "lines")
 _FEW: Final = 1_000
 """Candidates that are fetched at once, so that nothing else need be asked about them."""
+_RARE: Final = 10_000
 _TOGETHER: Final = 100
 """Lines that are in memory at once; threads that are looked through at once."""
 _FIRST: Final = 16
@@ -95,6 +96,12 @@ class Search:
             candidates.sort(key=lambda each: each.position or _END)
         self._known = known
         return [*known]
+
+    async def is_rare(self) -> bool:
+        """Whether it is quicker to have the server gather all candidates than to look through
+        threads until a page is full."""
+        ((number,),) = await self.rows(self.text.count(), {"most": _RARE + 1})
+        return bool(number <= _RARE)
 
     async def hits(self, threads: Sequence[StoredThread]) -> AsyncIterator[SearchHit]:
         """What is found in these threads, in their order."""

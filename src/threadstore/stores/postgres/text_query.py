@@ -59,6 +59,10 @@ class TextQuery:
         """Candidates, ``most`` of them, in no order."""
         return f"SELECT {_COLUMNS} FROM {self._texts} LIMIT %(most)s".encode()
 
+    def count(self) -> bytes:
+        """How many candidates there are, up to ``most``."""
+        return f"SELECT count(*) FROM (SELECT FROM {self._texts} LIMIT %(most)s) AS few".encode()
+
     def of_many(self) -> bytes:
         """Of each of ``threads`` the candidates with the numbers ``first`` to ``last``, in their
         order; names and titles come last."""

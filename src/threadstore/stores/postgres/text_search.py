@@ -111,12 +111,13 @@ class TextSearch:
         """The threads that come into question, in their order, some at a time."""
         query = search.query.threads
         few = await search.look_for_few()
+        gather = few is None and await search.is_rare()
         size, walked = query.limit + 1, 0
         while True:
             query = replace(query, limit=max(min(size, _MOST_THREADS), search.query.threads.limit))
             if few is not None:
                 page = await self._among(query, few)
-            elif walked > _WALK:
+            elif gather or walked > _WALK:
                 page = await self._with_candidates(query, search)
             else:
                 page = await self._threads.page(query)

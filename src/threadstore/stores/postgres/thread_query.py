@@ -104,6 +104,9 @@ def _filters(
     if query.parent_id is not None:
         values["parent"] = parse_thread_id(query.parent_id)
         where.append("parent_thread_id = %(parent)s::uuid")
+    if query.name is not None:
+        values["name"] = plain_text(query.name)
+        where.append("name = %(name)s")
     if query.id_prefix is not None:
         values["lowest"], values["highest"] = id_range(query.id_prefix)
         where.append("thread_id BETWEEN %(lowest)s::uuid AND %(highest)s::uuid")

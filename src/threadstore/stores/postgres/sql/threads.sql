@@ -6,12 +6,12 @@ WHERE tenant = %(tenant)s AND thread_id = %(thread)s
 INSERT INTO threadstore.threads (
     tenant, thread_id, version, created_at, updated_at, recency_at, archived_at, parent_thread_id,
     cwd, model_provider, model, git_origin, source_kind, source_custom, displayable, search_text,
-    record
+    name, record
 )
 VALUES (
     %(tenant)s, %(thread)s, 1, %(created_at)s, %(updated_at)s, %(recency_at)s, %(archived_at)s,
     %(parent)s, %(cwd)s, %(model_provider)s, %(model)s, %(git_origin)s, %(source_kind)s,
-    %(source_custom)s, %(displayable)s, %(search_text)s, %(record)s
+    %(source_custom)s, %(displayable)s, %(search_text)s, %(name)s, %(record)s
 )
 
 -- name: update
@@ -31,6 +31,7 @@ SET version = version + 1,
     source_custom = %(source_custom)s,
     displayable = %(displayable)s,
     search_text = %(search_text)s,
+    name = %(name)s,
     record = %(record)s
 WHERE tenant = %(tenant)s AND thread_id = %(thread)s AND version = %(version)s
 
