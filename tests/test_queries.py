@@ -115,6 +115,7 @@ def test_the_fingerprint_names_order_and_filters_but_not_the_page() -> None:
         ThreadQuery(model_providers=("/a",)),
         ThreadQuery(search_term="a"),
         ThreadQuery(id_prefix="a"),
+        ThreadQuery(name="a"),
         ThreadQuery(only_displayable=True),
     ]
     assert len({query.fingerprint() for query in [base, *different]}) == len(different) + 1

@@ -102,6 +102,8 @@ class ThreadQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Children, their children, and so on."""
     id_prefix: str | None = None
     """Threads whose id begins so: hexadecimal digits, hyphens and letter case do not matter."""
+    name: str | None = None
+    """Threads with exactly this name."""
     search_term: str | None = None
     """Part of the name, title or preview; letter case does not matter, nothing is a wildcard."""
     only_displayable: bool = False
@@ -146,6 +148,7 @@ class ThreadQuery(msgspec.Struct, frozen=True, kw_only=True):
             and (
                 self.parent_id is None or thread.parent_thread_id == parse_thread_id(self.parent_id)
             )
+            and (self.name is None or thread.name == self.name)
             and (self.id_prefix is None or thread.id.startswith(self.id_prefix))
             and (not self.only_displayable or bool(thread.name or thread.preview))
             and (self.search_term is None or self._finds(thread))
@@ -180,6 +183,7 @@ class _Shape(msgspec.Struct, kw_only=True):
     parent_id: str | None
     ancestor_id: str | None
     id_prefix: str | None
+    name: str | None
     search_term: str | None
     only_displayable: bool
 

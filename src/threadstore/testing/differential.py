@@ -111,6 +111,7 @@ class _Script:
             ThreadQuery(sources=("subagent",)),
             ThreadQuery(exclude_sources=("subagent", "exec")),
             ThreadQuery(ancestor_id=_ROOT),
+            ThreadQuery(name="new name", archived=None),
             ThreadQuery(id_prefix=_ROOT[:6].upper()),
             ThreadQuery(search_term="äöü"),
             ThreadQuery(search_term="%"),

@@ -212,16 +212,6 @@ def test_a_page_of_more_threads_than_are_kept_decoded(index: IndexDb) -> None:
         assert {each.id for each in found} == {each.id for each in threads}
 
 
-def test_ids_are_found_by_prefix_and_by_exact_name(index: IndexDb) -> None:
-    fill(index, [thread(id=PARENT, name="One"), thread(id=CHILD, name="one"), thread(name="100%")])
-    assert index.ids_with_prefix(PARENT[:-1], 10) == [PARENT, CHILD]
-    assert index.ids_with_prefix(PARENT[:-1], 1) == [PARENT]
-    assert index.ids_with_prefix("ff", 10) == []
-    assert index.ids_with_prefix("%", 10) == []
-    assert index.ids_with_name("One") == [PARENT]
-    assert index.ids_with_name("%") == []
-
-
 def test_files_are_remembered_whatever_their_names(index: IndexDb) -> None:
     plain = IndexedFile(
         path="/s/a.jsonl", thread_id=PARENT, size=5, mtime_ns=10**18, inode=7, archived=False
@@ -259,8 +249,7 @@ def test_text_that_sqlite_cannot_hold_does_not_stop_the_index(index: IndexDb) ->
     stored = index.get(odd.id)
     assert stored is not None
     assert stored.name == "half ?"
-    assert index.ids_with_name("half \ud800") == [odd.id]
-    assert index.ids_with_prefix("\udcff", 1) == []
+    assert len(index.page(ThreadQuery(name="half \ud800")).items) == 1
     assert len(index.page(ThreadQuery(search_term="\ud800")).items) == 1
 
 

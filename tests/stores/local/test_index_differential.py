@@ -74,6 +74,7 @@ queries = st.builds(
     sources=some(WORDS),
     exclude_sources=some(WORDS).map(lambda words: words or ()),
     search_term=st.one_of(st.none(), TEXT),
+    name=st.one_of(st.none(), st.none(), st.none(), TEXT),
     id_prefix=st.one_of(st.none(), st.none(), st.sampled_from(BEGINNINGS)),
     only_displayable=st.booleans(),
 )

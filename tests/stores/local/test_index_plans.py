@@ -42,6 +42,7 @@ FILTERS: dict[str, dict[str, Any]] = {
         "models": ("gpt-5",),
         "only_displayable": True,
     },
+    "a name": {"name": "same", "cwds": ("/w",), "only_displayable": True},
     "the beginning of an id": {"id_prefix": PARENT[:6]},
     "a beginning in a folder": {"id_prefix": "0", "cwds": ("/w",), "sources": INTERACTIVE},
     "a short term": {"search_term": "it"},
@@ -51,7 +52,7 @@ FILTERS: dict[str, dict[str, Any]] = {
     "descendants": {"ancestor_id": PARENT},
 }
 """Filters, and all of them together."""
-SORTED = {"children", "descendants"}
+SORTED = {"children", "descendants", "a name"}
 """Taken as a whole and sorted: there are few."""
 
 

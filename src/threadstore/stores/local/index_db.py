@@ -294,15 +294,6 @@ class IndexDb:
         self._decoded = decoded if len(decoded) <= _CACHED else {}
         return decoded
 
-    def ids_with_prefix(self, prefix: str, limit: int) -> list[str]:
-        """Ids that begin with *prefix* (hyphens and letter case as in canonical ids)."""
-        sql = "SELECT id FROM threads WHERE id >= ? AND id < ? ORDER BY id LIMIT ?"
-        return [row[0] for row in self.rows(sql, (prefix, prefix + "\U0010ffff", limit))]
-
-    def ids_with_name(self, name: str) -> list[str]:
-        """Ids of threads with exactly this explicit name."""
-        return [row[0] for row in self.rows("SELECT id FROM threads WHERE name = ?", (name,))]
-
     def children(self, thread_id: str) -> list[str]:
         """Ids that the thread spawned."""
         return [r[0] for r in self.rows("SELECT id FROM threads WHERE parent_id = ?", (thread_id,))]

@@ -3,8 +3,8 @@
 The cost follows the page. Facts with few values (archived, displayable, source, provider) are a
 thread's shelf: a list along several shelves is a merge of one walk for each. A working directory, a
 remote and a model have indexes of their own, ordered within each shelf. Only the families of
-sub-agents, and what a search term or the beginning of an id leaves where that is few, are taken as
-a whole and sorted.
+sub-agents, threads of the same name, and what a search term or the beginning of an id leaves where
+that is few, are taken as a whole and sorted.
 """
 
 from __future__ import annotations
@@ -108,6 +108,8 @@ def _few(query: ThreadQuery, facet: tuple[str, _Where] | None, rows: Rows) -> _S
     """Where all that pass are among so few that these are taken as a whole and sorted. *facet*:
     where there would be many walks."""
     prefix, term = query.id_prefix, query.search_term
+    if query.name is not None:
+        return "threads INDEXED BY threads_name", []
     if prefix is not None and _count(_BY_ID, _Where().ids(prefix), rows) < COUNTED:
         return _BY_ID, []
     if term is not None and index_titles.has_few(term, rows):
@@ -145,6 +147,8 @@ class _Where:
         where = cls()
         if query.id_prefix is not None:
             where.ids(query.id_prefix)
+        if query.name is not None:
+            where.add("name = ?", [query.name])
         for column, values in facets.items():
             where.one_of(column, values)
         if query.search_term is not None:

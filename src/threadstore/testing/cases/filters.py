@@ -210,6 +210,32 @@ class FilterTests(Cases):
         )
         assert [len(page.items), len(rest.items), rest.next_cursor] == [1, 1, None]
 
+    async def test_threads_are_found_by_their_name(
+        self, store: ThreadStore, clock: ManualClock
+    ) -> None:
+        thread = await record_thread(store, clock, "the title", name="Straße 100%_done")
+        await record_thread(store, clock, "Straße 100%_done")
+        await record_thread(store, clock, name="straße 100%_done")
+        await record_thread(store, clock, name="Straße 100%_done now")
+        assert await listed(store, name="Straße 100%_done") == [thread.id]
+        assert await listed(store, name="Straße 100%_done", archived=True) == []
+        for nobody in ("the title", "Straße", "%", ""):
+            assert await listed(store, name=nobody) == [], nobody
+        await explicit(store, thread.id, name="other")
+        assert await listed(store, name="Straße 100%_done") == []
+
+    @pytest.mark.parametrize("key", SortKey)
+    async def test_namesakes_are_listed_in_order(
+        self, store: ThreadStore, clock: ManualClock, key: SortKey
+    ) -> None:
+        ids = []
+        for _ in range(5):
+            ids.append((await record_thread(store, clock, name="same")).id)
+            clock.advance()
+        assert await listed(store, name="same", sort_key=key, limit=2) == ids[::-1]
+        backwards = await listed(store, name="same", sort_key=key, descending=False, limit=2)
+        assert backwards == ids
+
     async def test_search_looks_into_name_title_and_preview(
         self, store: ThreadStore, clock: ManualClock
     ) -> None:

@@ -237,6 +237,7 @@ class ListingTests(Cases):
             {"parent_id": "01a201e5-a996-7a61-8db2-c256091e8939"},
             {"ancestor_id": "01a201e5-a996-7a61-8db2-c256091e8939"},
             {"id_prefix": "01"},
+            {"name": "message"},
             {"search_term": "message"},
             {"only_displayable": True},
         ],
