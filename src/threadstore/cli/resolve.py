@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Final
+from typing import Any, Final
 
 from threadstore.cli.text import clean, cut, one_line
 from threadstore.errors import InvalidRequest, ThreadNotFound
 from threadstore.ids import try_thread_id
 from threadstore.metadata import StoredThread
-from threadstore.queries import MAX_LIMIT, ThreadQuery
+from threadstore.queries import ThreadQuery
 from threadstore.store import ThreadStore
 
 __all__ = ["ID_HELP", "find_thread"]
@@ -21,6 +20,8 @@ _WHAT_THERE_IS: Final = (
 _HOW_TO_FIND: Final = f"{_WHAT_THERE_IS}; the beginning of an id needs 4 characters"
 _SHORTEST_PREFIX: Final = 4
 _SHOWN: Final = 10
+_COUNTED: Final = 100
+_LOOKED_AT: Final = 1000
 _NAME_COLUMNS: Final = 60
 _HEX: Final = frozenset("0123456789abcdef")
 
@@ -43,7 +44,9 @@ async def find_thread(
             raise ThreadNotFound(thread_id, error.message, hint=_WHAT_THERE_IS) from error
     found = await _candidates(store, text)
     if len(found) > 1 and archived is not None:
-        found = [thread for thread in found if thread.archived is archived] or found
+        every = len(found) < _COUNTED
+        wanted = found if every else await _candidates(store, text, archived=archived)
+        found = [thread for thread in wanted if thread.archived is archived] or found
     if not found:
         raise ThreadNotFound(
             text,
@@ -51,47 +54,41 @@ async def find_thread(
             hint=_HOW_TO_FIND,
         )
     if len(found) > 1:
+        number = f"{len(found)}" if len(found) < _COUNTED else f"{_COUNTED} or more"
         raise InvalidRequest(
-            f"{one_line(text)!r} fits {len(found)} threads", hint=f"say which one:{_names(found)}"
+            f"{one_line(text)!r} fits {number} threads", hint=f"say which one:{_names(found)}"
         )
     return found[0]
 
 
-async def _candidates(store: ThreadStore, text: str) -> list[StoredThread]:
-    """Threads with that name, else with one that lists show so, and those whose id begins so."""
-    named = [
-        thread
-        async for thread in _all_threads(store, _might_be_named(text))
-        if thread.name is not None and one_line(thread.name) == one_line(text)
-    ]
-    exact = [thread for thread in named if thread.name == text.strip()]
-    found = {thread.id: thread for thread in exact or named}
-    prefix = text.lower().replace("-", "")
-    if len(prefix) >= _SHORTEST_PREFIX and _HEX.issuperset(prefix):
-        async for thread in _all_threads(store, ThreadQuery(archived=None)):
-            if thread.id.replace("-", "").startswith(prefix):
-                found[thread.id] = thread
-    return list(found.values())
+async def _candidates(
+    store: ThreadStore, text: str, *, archived: bool | None = None
+) -> list[StoredThread]:
+    """Threads with that name, else with one that lists show so, and those whose id begins so; a
+    page of each, so that it takes no longer where there are many threads."""
+    query = ThreadQuery(archived=archived, limit=_COUNTED)
+    named = await _page(store, query, name=text.strip()) or await _shown_as(store, query, text)
+    prefix = text.replace("-", "")
+    begin = []
+    if len(prefix) >= _SHORTEST_PREFIX and _HEX.issuperset(prefix.lower()):
+        begin = await _page(store, query, id_prefix=prefix)
+    return list({thread.id: thread for thread in (*named, *begin)}.values())
 
 
-def _might_be_named(text: str) -> ThreadQuery:
-    """Finds every thread that lists show with the name *text*, and few others."""
-    word = clean(text.split(maxsplit=1)[0])
-    replaced = "\N{REPLACEMENT CHARACTER}" in word
-    return ThreadQuery(archived=None, search_term=None if replaced else word)
+async def _shown_as(store: ThreadStore, query: ThreadQuery, text: str) -> list[StoredThread]:
+    """Threads that lists show with the name *text*: of those in use last, where all its words are
+    in many names and messages."""
+    words = [word for word in clean(text).split() if "\N{REPLACEMENT CHARACTER}" not in word]
+    term = max(words, key=len, default=None)
+    likely = await _page(store, query, search_term=term, limit=_LOOKED_AT)
+    shown = one_line(text)
+    return [each for each in likely if each.name is not None and one_line(each.name) == shown]
 
 
-async def _all_threads(store: ThreadStore, query: ThreadQuery) -> AsyncIterator[StoredThread]:
+async def _page(store: ThreadStore, query: ThreadQuery, **filters: Any) -> list[StoredThread]:
     import msgspec
 
-    query = msgspec.structs.replace(query, limit=MAX_LIMIT)
-    while True:
-        page = await store.list_threads(query)
-        for thread in page.items:
-            yield thread
-        if page.next_cursor is None:
-            return
-        query = msgspec.structs.replace(query, cursor=page.next_cursor)
+    return list((await store.list_threads(msgspec.structs.replace(query, **filters))).items)
 
 
 def _names(threads: list[StoredThread]) -> str:
