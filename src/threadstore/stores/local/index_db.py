@@ -29,7 +29,7 @@ from threadstore.stores.local.index_rows import COLUMNS, Shelf, decode, row_of, 
 __all__ = ["IndexDb", "IndexedFile", "decode_file"]
 
 SCHEMA_VERSION: Final = 5
-_CACHED: Final = 2000  # decoded threads kept; a page shows mostly those of the page before
+_CACHED: Final = 1000  # decoded threads kept: those of first pages, which are asked for again
 _WRAP: Final = 1 << 64  # inodes are unsigned, SQLite integers are not
 
 
@@ -153,7 +153,8 @@ class IndexDb:
     def current_generation(self) -> int:
         """``generation`` after a look whether the file is still there; asks nothing of SQLite."""
         self._use()
-        return self.generation
+        with self._renewing:  # never the number of one file while another is in use already
+            return self.generation
 
     @contextlib.contextmanager
     def _watching(self) -> Iterator[Database]:
@@ -171,7 +172,8 @@ class IndexDb:
             if unwritable and self._identity is not None and not database.in_transaction:
                 with contextlib.suppress(StoreUnavailable):
                     database.close(tidy=False)
-                self._keep_in_memory(error)
+                with self._renewing:
+                    self._keep_in_memory(error)
             raise
 
     @contextlib.contextmanager
@@ -248,7 +250,8 @@ class IndexDb:
         more = len(rows) > query.limit
         rows = rows[: query.limit]
         cursor = index_query.cursor_after(query, *rows[-1][:2]) if more else None
-        return ThreadPage(self._threads(rows), cursor)
+        first = query.cursor is None and query.limit <= _CACHED
+        return ThreadPage(self._threads(rows, keep=first), cursor)
 
     def shelves(self) -> Sequence[Shelf]:
         """Every shelf on which threads stand, or stood."""
@@ -274,25 +277,19 @@ class IndexDb:
         with self._watching() as database, database.transaction(patience=patience):
             return index_titles.read(database.run, limit)
 
-    def _threads(self, rows: list[tuple[Any, ...]]) -> tuple[StoredThread, ...]:
+    def _threads(self, rows: list[tuple[Any, ...]], *, keep: bool) -> tuple[StoredThread, ...]:
         """The threads of a page's rows. Decoding would take most of the time: what has been decoded
         once is used again while its digest is the same."""
-        decoded = self._decoded.get
-        known = [kept[1] for row in rows if (kept := decoded(row[1], _NEVER))[0] == row[2]]
-        if len(known) == len(rows):
-            return tuple(known)
-        again = self._decode_again([row[1] for row in rows if decoded(row[1], _NEVER)[0] != row[2]])
-        return tuple([again[row[1]][1] for row in rows if row[1] in again])
-
-    def _decode_again(self, stale: list[str]) -> dict[str, tuple[int, StoredThread]]:
-        places = ", ".join("?" * len(stale))
-        sql = f"SELECT id, digest, record FROM threads WHERE id IN ({places})"
-        fresh = {row[0]: (row[1], decode(row[2])) for row in self.rows(sql, stale)}
-        decoded = {**self._decoded, **fresh}
-        for thread_id in set(stale) - fresh.keys():  # removed since the page was read
-            decoded.pop(thread_id, None)
-        self._decoded = decoded if len(decoded) <= _CACHED else {}
-        return decoded
+        known, fresh = self._decoded, {}
+        threads = []
+        for _, thread_id, digest, record in rows:
+            kept = known.get(thread_id, _NEVER)
+            if kept[0] != digest:
+                kept = fresh[thread_id] = digest, decode(record)
+            threads.append(kept[1])
+        if fresh and keep:
+            self._decoded = {**known, **fresh} if len(known) < _CACHED else fresh
+        return tuple(threads)
 
     def children(self, thread_id: str) -> list[str]:
         """Ids that the thread spawned."""

@@ -34,6 +34,25 @@ class IndexFiles:
     def __init__(self, index: IndexDb) -> None:
         self._index = index
 
+    # The index as a whole
+
+    def identity(self) -> str:
+        """What tells this index from one that is made anew."""
+        return self._index.meta("identity") or ""
+
+    def complete(self) -> int | None:
+        """About how many files there are; ``None`` if not all of them have been looked at yet."""
+        size = self._index.meta("complete")
+        return int(size) if size else None
+
+    def set_complete(self, size: int, identity: str) -> None:
+        """Every file has been looked at, if this is still the index in which they were entered."""
+        sql = (
+            "INSERT OR REPLACE INTO meta SELECT 'complete', ? FROM meta"
+            " WHERE key = 'identity' AND value = ?"
+        )
+        self._index.rows(sql, (str(size), identity))
+
     # Files
 
     def get(self, path: str) -> IndexedFile | None:

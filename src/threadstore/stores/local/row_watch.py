@@ -19,7 +19,7 @@ __all__ = ["RowWatch"]
 
 _MARK_KEY: Final = "rows_mark"
 _AT_ONCE: Final = 1000
-"""Rows that came with an old time, or went, which a list takes notice of by itself."""
+"""Rows that a list takes notice of by itself; more of them are left to a comparison."""
 
 
 _Fingerprints = list[tuple[int, int, int] | None] | None
@@ -106,7 +106,9 @@ class RowWatch:
         if self._state is None or not (self.changed() or (every and not self._complete)):
             return
         if every:
-            self.take(self.compare())
+            comparison = self.compare()
+            self.changed_ids |= comparison.changed if comparison else set()
+            self.take(comparison)
             return
         try:
             version, files = self._state.data_version(), _fingerprints(self._state)
@@ -137,9 +139,8 @@ class RowWatch:
         return Comparison(version, _Mark(files, newest, complete=True), changed | seen.keys())
 
     def take(self, comparison: Comparison | None) -> None:
-        """Note what a comparison has found."""
+        """Note that threads have been, or will be, merged with what a comparison has found."""
         if comparison is not None:
-            self.changed_ids |= comparison.changed
             self.problem, self._version, self._complete = None, comparison.version, True
             self._newest = max(self._newest, comparison.mark.newest)
             self._unsaved = comparison.mark
@@ -154,6 +155,8 @@ class RowWatch:
             self._newest = max(self._newest, row.updated_at_ms)
             if self._files.seen_row(row.id) != _digest(row):
                 changed.add(row.id)
+                if len(changed) > _AT_ONCE:
+                    return None
         seen = self._files.count_seen_rows()
         if seen + sum(self._files.seen_row(thread_id) is None for thread_id in changed) != (
             state.count()

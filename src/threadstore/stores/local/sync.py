@@ -53,7 +53,6 @@ _PATIENCE: Final = 0.5
 """Seconds that a list waits for another program that keeps our index locked."""
 _REST: Final = 20
 """How many times as long as it took the background rests, and a list does not wait again."""
-_COMPLETE_KEY: Final = "complete"
 
 
 class IndexSync:
@@ -97,6 +96,7 @@ class IndexSync:
         self._refreshing = threading.Lock()
         self._lock = threading.RLock()
         self._generation: int | None = None
+        self._identity = ""
         self._size: int | None = None
         self._looked_at: float | None = None
         self._blocked_until: float | None = None
@@ -208,9 +208,15 @@ class IndexSync:
                 self._apply(found)
             if stopped(0.001):
                 return False
-        compared = None if self._rows.complete else self._rows.compare()
         with self._refreshing:
             self._apply(last, full=True)
+        compared = None if self._rows.complete else self._rows.compare()
+        for _, batch in _batches(sorted(compared.changed) if compared else (), _BATCH):
+            with self._refreshing:
+                self._merge(batch)
+            if stopped(0.001):
+                return False
+        with self._refreshing:
             self._rows.take(compared)
             self._merge_changed()
             self.problems = last.problems
@@ -219,13 +225,16 @@ class IndexSync:
 
     def page(self, query: ThreadQuery, cwds: Collection[str] | None) -> ThreadPage | None:
         """A page of the index; ``None`` if that was made anew meanwhile and has to be filled."""
+        generation = self._generation  # somebody else may fill another one before we have looked
+        if not self.serves():
+            return None
         try:
             page = self._index.page(query, cwds)
         except StoreUnavailable:
             if self.serves():
                 raise
             return None
-        return page if self.serves() else None
+        return page if self.serves() and self._generation == generation else None
 
     # Looking
 
@@ -287,9 +296,7 @@ class IndexSync:
         with self._lock:
             changed = self._rows.changed_ids | self._names.changed_ids
         for _, batch in _batches(sorted(changed), _BATCH):
-            with self._lock, self._index.transaction(patience=patience):
-                for thread_id in batch:
-                    self._entering.merge_again(thread_id)
+            self._merge(batch, patience)
             self._rows.changed_ids.difference_update(batch)
             self._names.changed_ids.difference_update(batch)
         if self._rows.unsaved or self._names.unsaved:
@@ -297,14 +304,18 @@ class IndexSync:
                 self._rows.settle()
                 self._names.settle()
 
+    def _merge(self, thread_ids: Iterable[str], patience: float | None = None) -> None:
+        with self._lock, self._index.transaction(patience=patience):
+            for thread_id in thread_ids:
+                self._entering.merge_again(thread_id)
+
     def _load(self) -> None:
         """Start again from what the index says, if it is another one."""
         with self._lock:
             generation = self._index.current_generation()
             if generation == self._generation:
                 return
-            size = self._index.meta(_COMPLETE_KEY)
-            self._size = int(size) if size else None
+            self._identity, self._size = self._files.identity(), self._files.complete()
             self._names.reset()
             self._rows.reset()
             self._folders.reset()
@@ -315,7 +326,7 @@ class IndexSync:
         """Every file has been looked at. How many there are need not be known exactly."""
         size, before = self._files.count(), self._size
         if before is None or (size > self._exact) != self.is_large:
-            self._index.set_meta(_COMPLETE_KEY, str(size))
+            self._files.set_complete(size, self._identity)
         self._size = size
 
     def _overdue(self) -> bool:
