@@ -89,7 +89,7 @@ def plans(index: IndexDb, query: ThreadQuery) -> Iterator[tuple[str, list[str]]]
         statements.append((sql, values))
         return index.rows(sql, values)
 
-    index_query.find(query, query.cwds, index.shelves(), rows)
+    index_query.find(query, query.cwds, index.shelves, rows)
     for sql, values in statements:
         plan = index.rows(f"EXPLAIN QUERY PLAN {sql}", values)
         yield sql, [row[3] for row in plan]

@@ -79,7 +79,7 @@ class IndexDb:
         self._database: Database | None = None
         self._identity: tuple[int, int] | None = None
         self._renewing = threading.Lock()
-        self._decoded: dict[str, tuple[int, StoredThread]] = {}
+        self._decoded: dict[str, tuple[bytes, StoredThread]] = {}
         self._shelves: tuple[int, Sequence[Shelf]] = (-1, ())
 
     def open(self) -> None:
@@ -244,9 +244,7 @@ class IndexDb:
         cwds = resolved_cwds
         if cwds is None and query.cwds is not None:
             cwds = {resolve_cwd(cwd) for cwd in query.cwds}
-        shelves = self.shelves()
-        with self._watching() as database:
-            rows = index_query.find(query, cwds, shelves, database.rows)
+        rows = index_query.find(query, cwds, self.shelves, self.rows)
         more = len(rows) > query.limit
         rows = rows[: query.limit]
         cursor = index_query.cursor_after(query, *rows[-1][:2]) if more else None
@@ -279,13 +277,13 @@ class IndexDb:
 
     def _threads(self, rows: list[tuple[Any, ...]], *, keep: bool) -> tuple[StoredThread, ...]:
         """The threads of a page's rows. Decoding would take most of the time: what has been decoded
-        once is used again while its digest is the same."""
+        once is used again while its record is the same."""
         known, fresh = self._decoded, {}
         threads = []
-        for _, thread_id, digest, record in rows:
+        for _, thread_id, record in rows:
             kept = known.get(thread_id, _NEVER)
-            if kept[0] != digest:
-                kept = fresh[thread_id] = digest, decode(record)
+            if kept[0] != record:
+                kept = fresh[thread_id] = record, decode(record)
             threads.append(kept[1])
         if fresh and keep:
             self._decoded = {**known, **fresh} if len(known) < _CACHED else fresh

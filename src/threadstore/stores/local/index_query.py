@@ -57,28 +57,32 @@ def cursor_after(query: ThreadQuery, sort_ms: int, thread_id: str) -> str:
 def find(
     query: ThreadQuery,
     cwds: Collection[str] | None,
-    shelves: Collection[Shelf],
+    shelves: Callable[[], Collection[Shelf]],
     rows: Rows,
 ) -> list[tuple[Any, ...]]:
-    """Sort value, id and digest of the first ``limit + 1`` threads.
+    """Sort value, id and record of the first ``limit + 1`` threads.
 
-    *cwds* are the query's, with links resolved; *shelves* all that there are. Raises
+    *cwds* are the query's, with links resolved; *shelves* gives all that there are. Raises
     :class:`InvalidRequest` for a bad cursor.
     """
     order = _Order(query)
-    wanted = [shelf for shelf in shelves if shelf.matches(query)]
     facets = _facets(query, cwds)
-    if not wanted or not all(facets.values()):
+    if not all(facets.values()):
         return []
     every = _Where.of(query, facets)
-    if len(wanted) < len(shelves):
+    wanted = _wanted(query, facets, shelves)
+    if wanted is None:
+        every.one_of("archived", _states(query))
+    elif wanted:
         every.one_of("shelf", [shelf.key for shelf in wanted])
+    else:
+        return []
     column = _narrowest(facets, rows)
-    many = len(facets.get(column, ())) * len(wanted) > _TRIED
+    many = len(facets.get(column, ())) * len(wanted or ()) > _TRIED
     whole = _family(query, every) or _few(query, _facet(column, facets) if many else None, rows)
     if whole is not None:
         return rows(*order.sort(*whole, every))
-    walks = _walks(query, wanted, shelves, column, facets.pop(column, ()), rows)
+    walks = _walks(query, wanted, column, facets.pop(column, ()), rows)
     where = _Where.of(query, facets)
     hits = None if query.search_term is None else index_titles.hits(query.search_term)
     end = None if hits is None else order.place_after(walks, SEARCHED, rows)
@@ -193,7 +197,7 @@ class _Order:
         found: list[tuple[Any, ...]] = []
         for start in range(0, len(walks.values), MERGED):
             part = walks._replace(values=walks.values[start : start + MERGED])
-            found += rows(*self._statement(part, where, "digest"))
+            found += rows(*self._statement(part, where, "record"))
         if len(walks.values) > MERGED:
             found.sort(key=lambda row: row[:2], reverse=self.descending)
         return found[: self.limit]
@@ -201,8 +205,13 @@ class _Order:
     def sort(self, source: str, values: Sequence[Any], where: _Where) -> tuple[str, list[Any]]:
         """SQL and values of the first threads of a source that is not in order."""
         where = self._after(where)
-        sql = f"SELECT {self._column}, id, digest FROM {source} WHERE {where.sql()} {self._by()}"
-        return sql, [*values, *where.values, self.limit]
+        first = f"SELECT key FROM {source} WHERE {where.sql()} {self._by()}"
+        # What is sorted stays small: the records are those of the page.
+        sql = (
+            f"SELECT {self._column}, id, record FROM ({first}) CROSS JOIN threads USING (key)"
+            f" {self._by()}"
+        )
+        return sql, [*values, *where.values, self.limit, self.limit]
 
     def place_after(self, walks: _Walks, steps: int, rows: Rows) -> tuple[int, str] | None:
         """Sort value and id of the thread that comes after so many; ``None``: there is none, or
@@ -274,27 +283,42 @@ def _count(source: str, where: _Where, rows: Rows) -> int:
     return int(rows(sql, where.values)[0][0])
 
 
+def _states(query: ThreadQuery) -> tuple[bool, ...]:
+    return (False, True) if query.archived is None else (query.archived,)
+
+
+def _wanted(
+    query: ThreadQuery,
+    facets: Collection[str],
+    shelves: Callable[[], Collection[Shelf]],
+) -> list[Shelf] | None:
+    """The shelves along which to walk; ``None``: it is enough to look at what is archived."""
+    if not facets and not Shelf.matter(query):
+        return None
+    every = shelves()
+    wanted = [shelf for shelf in every if shelf.matches(query)]
+    of_states = sum(shelf.archived in _states(query) for shelf in every)
+    return None if wanted and not facets and len(wanted) == of_states else wanted
+
+
 def _walks(
     query: ThreadQuery,
-    wanted: Sequence[Shelf],
-    shelves: Collection[Shelf],
+    wanted: Sequence[Shelf] | None,
     column: str,
     values: Collection[str],
     rows: Rows,
 ) -> _Walks:
     order = query.sort_key.value
-    if column:
-        index = f"threads_{column}_{order}"
-        keys = {shelf.key for shelf in wanted}
-        pairs: Iterable[tuple[str, int]] = product(values, keys)
-        if len(values) * len(keys) > _TRIED:
-            pairs = ((value, key) for value in values for key in _used(column, value, rows) & keys)
-        return _Walks(index, (column, "shelf"), list(pairs))
-    states = {shelf.archived for shelf in wanted}
-    if len(wanted) == sum(shelf.archived in states for shelf in shelves):
-        along = [(state,) for state in states]
+    if wanted is None:
+        along = [(state,) for state in _states(query)]
         return _Walks(f"threads_archived_{order}", ("archived",), along)
-    return _Walks(f"threads_shelf_{order}", ("shelf",), [(shelf.key,) for shelf in wanted])
+    keys = {shelf.key for shelf in wanted}
+    if not column:
+        return _Walks(f"threads_shelf_{order}", ("shelf",), [(key,) for key in keys])
+    pairs: Iterable[tuple[str, int]] = product(values, keys)
+    if len(values) * len(keys) > _TRIED:
+        pairs = ((value, key) for value in values for key in _used(column, value, rows) & keys)
+    return _Walks(f"threads_{column}_{order}", (column, "shelf"), list(pairs))
 
 
 def _used(column: str, value: str, rows: Rows) -> set[int]:

@@ -43,6 +43,16 @@ class Shelf(msgspec.Struct, frozen=True):
         """The same for the same facts, in every index."""
         return _key(self)
 
+    @staticmethod
+    def matter(query: ThreadQuery) -> bool:
+        """Whether the query asks for more of these facts than whether they are archived."""
+        return bool(
+            query.only_displayable
+            or query.model_providers is not None
+            or query.sources is not None
+            or query.exclude_sources
+        )
+
     def matches(self, query: ThreadQuery) -> bool:
         """Whether the query wants its threads, as far as these facts say."""
         return (
