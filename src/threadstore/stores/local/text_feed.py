@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -85,7 +85,16 @@ class _Step(NamedTuple):
 class TextFeed:
     """Keeps the index in step. Everything here blocks; safe from several threads."""
 
-    def __init__(self, db: TextDb, index: IndexDb, find_rollout: FindRollout) -> None:
+    def __init__(
+        self,
+        db: TextDb,
+        index: IndexDb,
+        find_rollout: FindRollout,
+        is_complete: Callable[[], bool],
+    ) -> None:
+        """*is_complete*: whether the list index has all threads; one that is just being made anew
+        must not pass for a home without them."""
+        self._is_complete = is_complete
         self._db = db
         self._index = index
         self._find_rollout = find_rollout
@@ -95,6 +104,8 @@ class TextFeed:
 
     def notice(self) -> None:
         """Take over which threads changed."""
+        if not self._is_complete():
+            return
         identity = self._index.meta("identity") or ""
         rows = self._db.rows("SELECT number FROM sources WHERE identity = ?", (identity,))
         if not rows:
@@ -129,9 +140,10 @@ class TextFeed:
     def _gone(self) -> list[str]:
         """Threads that the list index does not know any more."""
         known = self._index.ids()
-        return [
-            row[0] for row in self._db.rows("SELECT thread_id FROM threads") if row[0] not in known
-        ]
+        if not self._is_complete():
+            return []
+        every = self._db.rows("SELECT thread_id FROM threads")
+        return [row[0] for row in every if row[0] not in known]
 
     def notice_live(self, paths: dict[str, str]) -> None:
         """Look first at those of these threads whose files have changed; nobody else says so."""
@@ -224,6 +236,8 @@ class TextFeed:
         """What is new in a thread, and how many characters that are."""
         thread = self._index.get(row.thread_id)
         place = _decode(row.place)
+        if thread is None and not self._is_complete():
+            raise StoreUnavailable("the list index is being made anew")
         if thread is None or thread.rollout_path is None:
             return _Step(row, None, None, None, None, 0), 0
         before, title = (0, "") if place is None else (place.position, place.title)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections.abc import Callable
 from typing import Final
 
 from threadstore.errors import StoreUnavailable
@@ -34,10 +35,16 @@ class TextIndex:
     threads."""
 
     def __init__(
-        self, path: str, index: IndexDb, find_rollout: FindRollout, *, busy_timeout: float
+        self,
+        path: str,
+        index: IndexDb,
+        find_rollout: FindRollout,
+        is_complete: Callable[[], bool],
+        *,
+        busy_timeout: float,
     ) -> None:
         self.db = TextDb(path, busy_timeout=busy_timeout)
-        self.feed = TextFeed(self.db, index, find_rollout)
+        self.feed = TextFeed(self.db, index, find_rollout, is_complete)
         self._index = index
         self._closed = threading.Event()
         self._starting = threading.Lock()

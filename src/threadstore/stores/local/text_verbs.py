@@ -47,6 +47,7 @@ class TextVerbs:
         self._store = store
         self._patience = config.search_patience
         self._writers = writers
+        self._serves = sync.serves
         self._texts: TextIndex | None = None
         if config.text_index and config.use_index_file:
 
@@ -54,7 +55,7 @@ class TextVerbs:
                 return find_rollout(home, rollout_id)
 
             timeout = min(config.busy_timeout, config.search_patience)
-            self._texts = TextIndex(home.text_db, index, find, busy_timeout=timeout)
+            self._texts = TextIndex(home.text_db, index, find, sync.serves, busy_timeout=timeout)
             self._search = TextSearch(self._texts, index, find, sync.refresh_thread)
 
     async def prepare(self, on_progress: Callable[[int, int], None] | None = None) -> None:
@@ -99,6 +100,8 @@ class TextVerbs:
         thread_id = parse_thread_id(thread_id)
         check_limit(limit)
         thread = await self._store.read_thread(thread_id)
+        if not self._serves():
+            await self._store.list_threads(_ANY)
 
         async def read() -> OccurrencePage:
             return await scan.search_occurrences(
