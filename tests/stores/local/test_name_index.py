@@ -120,6 +120,29 @@ def test_the_fingerprint_changes_with_every_change(home: Home) -> None:
     assert name_index.fingerprint(home) in seen
 
 
+def test_of_an_index_that_has_grown_only_what_came_is_read(home: Home) -> None:
+    put(home, entry(A, "a") + b"garbage\n")
+    known = name_index.load(home)
+    name_index.append(home, B, "b", NOW)
+    grown = name_index.load(home, known)
+    assert grown.news == frozenset({B})
+    assert (grown.names, grown.skipped) == ({A: "a", B: "b"}, 1)
+    assert name_index.load(home, grown).news == frozenset()
+    alone = name_index.load(home)
+    assert (alone.names, alone.checksum, alone.news) == (grown.names, grown.checksum, None)
+
+
+@pytest.mark.parametrize("ends", [b"", b"\n"])
+def test_an_index_that_was_written_anew_is_read_again(home: Home, ends: bytes) -> None:
+    put(home, entry(A, "a").rstrip(b"\n") + ends)
+    known = name_index.load(home)
+    put(home, entry(A, "z") + entry(B, "b"))
+    assert name_index.load(home, known).names == {A: "z", B: "b"}
+    assert name_index.load(home, known).news is None
+    put(home, b"")
+    assert name_index.load(home, known).names == {}
+
+
 def test_removing_keeps_every_other_byte(home: Home) -> None:
     kept = [
         b"garbage\xff\r\n",

@@ -11,6 +11,7 @@ import datetime as dt
 import io
 import os
 import stat
+import zlib
 from collections.abc import Callable, Collection, Iterator
 from typing import Final
 
@@ -49,6 +50,14 @@ class NameIndex(msgspec.Struct, frozen=True, kw_only=True):
     """Taken before reading; ``None``: there is no file."""
     skipped: int = 0
     """Lines that are no entry (blank ones not counted)."""
+    size: int = 0
+    """Bytes that were read."""
+    checksum: int = 0
+    """Of those bytes."""
+    ends: bool = False
+    """Whether the last line ends."""
+    news: frozenset[str] | None = None
+    """Whom the lines that came are about, where the rest was known; ``None``: all was read."""
 
 
 class _Entry(msgspec.Struct):
@@ -69,26 +78,45 @@ def fingerprint(home: Home) -> Fingerprint | None:
     return Fingerprint(info.st_size, info.st_mtime_ns, info.st_ino)
 
 
-def load(home: Home) -> NameIndex:
-    """Read the whole index. Raises StoreUnavailable if it exists and cannot be read."""
+def load(home: Home, known: NameIndex | None = None) -> NameIndex:
+    """Read the index; only the lines that came, if it begins with all of *known*: it has a line for
+    each naming there ever was. Raises StoreUnavailable if it exists and cannot be read."""
     taken = fingerprint(home)
     try:
         with open(home.name_index, "rb") as file:
-            lines = file.read().split(b"\n")
+            data = file.read()
     except FileNotFoundError:
         return NameIndex(names={}, fingerprint=None)
     except OSError as error:
         raise unavailable(error, f"cannot read {home.name_index}") from error
-    names: dict[str, str] = {}
-    skipped = 0
-    for line in lines:
+    start = _known_part(data, known)
+    before = known if known is not None and start else NameIndex(names={}, fingerprint=None)
+    names, skipped, news = dict(before.names), before.skipped, set()
+    for line in data[start:].split(b"\n"):
         entry = _parse(line)
         if entry is not None:
             names.pop(entry.id, None)
             names[entry.id] = entry.thread_name.strip()
+            news.add(entry.id)
         elif line.strip():
             skipped += 1
-    return NameIndex(names=names, fingerprint=taken, skipped=skipped)
+    return NameIndex(
+        names=names,
+        fingerprint=taken,
+        skipped=skipped,
+        size=len(data),
+        checksum=zlib.crc32(data[start:], before.checksum),
+        ends=data.endswith(b"\n"),
+        news=frozenset(news) if start else None,
+    )
+
+
+def _known_part(data: bytes, known: NameIndex | None) -> int:
+    """How many bytes of *data* are those that *known* was read from; 0 if any of them differs."""
+    if known is None or not known.ends or len(data) < known.size:
+        return 0
+    with memoryview(data) as view:
+        return known.size if zlib.crc32(view[: known.size]) == known.checksum else 0
 
 
 def append(home: Home, thread_id: str, name: str | None, now: dt.datetime) -> None:

@@ -45,6 +45,7 @@ class NameWatch:
         self._mark: name_index.Fingerprint | None = None
         self._loaded = False
         self._names: _Names | None = None
+        self._read: name_index.NameIndex | None = None
         self.unsaved = False
         """Whether there is something to :meth:`settle`."""
         self.changed_ids: set[str] = set()
@@ -53,7 +54,8 @@ class NameWatch:
     def reset(self) -> None:
         """Start again from what the index remembers."""
         self.changed_ids.clear()
-        self._names, self.unsaved = None, False
+        self._names = self._read = None
+        self.unsaved = False
         remembered = _remembered(self._index, _NAME_MARK_KEY, _decode_name_mark)
         self._loaded = remembered is not None
         self._mark = remembered[0] if remembered else None
@@ -74,16 +76,15 @@ class NameWatch:
         if not self.changed():
             return
         try:
-            loaded = name_index.load(self._home)
+            loaded = name_index.load(self._home, self._read)
         except StoreUnavailable as error:
             self.problem = str(error)
             self._mark, self._loaded = name_index.fingerprint(self._home), True
             return
         before = self.names
-        self.changed_ids |= {
-            key for key in before.keys() | loaded.names if before.get(key) != loaded.names.get(key)
-        }
-        self._names, self.problem = loaded.names, None
+        perhaps = before.keys() | loaded.names if loaded.news is None else loaded.news
+        self.changed_ids |= {key for key in perhaps if before.get(key) != loaded.names.get(key)}
+        self._names, self._read, self.problem = loaded.names, loaded, None
         self._mark, self._loaded = loaded.fingerprint, True
         self.unsaved = True
 
