@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -262,3 +263,27 @@ def test_a_transaction_is_all_or_nothing(index: IndexDb) -> None:
     with pytest.raises(KeyError):
         fail()
     assert index.count() == 0
+
+
+def test_a_thread_that_gets_a_new_shelf_while_it_is_looked_for_is_found(tmp_path: Path) -> None:
+    path = str(tmp_path / "index.sqlite")
+    moving = thread(source="cli")
+    other = IndexDb(path)
+
+    class Slow(IndexDb):
+        """Another program is faster, once, between the look at the shelves and the walk."""
+
+        def rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+            found = super().rows(sql, values)
+            if "FROM shelves" in sql and "provider" in sql:
+                other.upsert(msgspec.structs.replace(moving, model_provider="new"))
+            return found
+
+    index = Slow(path)
+    for each in (index, other):
+        each.open()
+    index.upsert(moving)
+    page = index.page(ThreadQuery(only_displayable=True, sources=("cli",)))
+    assert [each.model_provider for each in page.items] == ["new"]
+    index.close()
+    other.close()

@@ -24,7 +24,7 @@ from threadstore.stores.local.database import (
     remove_database,
     resource,
 )
-from threadstore.stores.local.index_rows import COLUMNS, Shelf, decode, row_of, shelf_of
+from threadstore.stores.local.index_rows import COLUMNS, Shelf, decode, row_of, shelf_of, touched
 
 __all__ = ["IndexDb", "IndexedFile", "decode_file"]
 
@@ -52,6 +52,7 @@ _INSERT: Final = (
     f"INSERT INTO threads ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
 )
 _STORED: Final = f"SELECT {', '.join(COLUMNS[:-1])} FROM threads WHERE id = ?"
+_TOUCH: Final = "UPDATE threads SET updated_ms = ?, digest = ?, record = ? WHERE id = ?"
 _SETTINGS: Final = ("PRAGMA cache_size = -65536", "PRAGMA wal_autocheckpoint = 4000")
 """A first index touches many pages in turn: the usual 2 MB, folded in every 4, write each often."""
 _UNWRITABLE: Final = (apsw.FullError, apsw.IOError, apsw.ReadOnlyError)
@@ -207,6 +208,10 @@ class IndexDb:
             if derived is not None:
                 database.run("INSERT OR REPLACE INTO derived VALUES (?, ?)", (record.id, derived))
 
+    def touch(self, record: StoredThread) -> None:
+        """Replace a thread by *record*, which differs in ``updated_at`` alone."""
+        self.rows(_TOUCH, (*touched(record), record.id))
+
     def get(self, thread_id: str) -> StoredThread | None:
         """The thread."""
         rows = self.rows("SELECT record FROM threads WHERE id = ?", (thread_id,))
@@ -244,12 +249,25 @@ class IndexDb:
         cwds = resolved_cwds
         if cwds is None and query.cwds is not None:
             cwds = {resolve_cwd(cwd) for cwd in query.cwds}
-        rows = index_query.find(query, cwds, self.shelves, self.rows)
+        rows = self._find(query, cwds)
         more = len(rows) > query.limit
         rows = rows[: query.limit]
         cursor = index_query.cursor_after(query, *rows[-1][:2]) if more else None
         first = query.cursor is None and query.limit <= _CACHED
         return ThreadPage(self._threads(rows, keep=first), cursor)
+
+    def _find(self, query: ThreadQuery, cwds: Collection[str] | None) -> list[tuple[Any, ...]]:
+        while True:
+            seen: list[Sequence[Shelf]] = []
+
+            def shelves(seen: list[Sequence[Shelf]] = seen) -> Sequence[Shelf]:
+                seen.append(self.shelves())
+                return seen[0]
+
+            rows = index_query.find(query, cwds, shelves, self.rows)
+            # Meanwhile another program may have put a thread on a shelf that is new.
+            if not seen or len(seen[0]) == self._rows_of_shelves():
+                return rows
 
     def shelves(self) -> Sequence[Shelf]:
         """Every shelf on which threads stand, or stood."""
