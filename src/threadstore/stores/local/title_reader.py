@@ -10,7 +10,7 @@ from threadstore.stores.local.index_db import IndexDb
 
 __all__ = ["TitleReader"]
 
-_BATCH: Final = 50  # a few milliseconds: others wait for that long, and so does the end
+_BATCH: Final = 100  # some ten milliseconds: others wait for that long, and so does the end
 
 
 class TitleReader:
