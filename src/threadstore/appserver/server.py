@@ -24,6 +24,7 @@ from threadstore.appserver.handlers import (
 )
 from threadstore.appserver.loaded import LoadedThread, opened
 from threadstore.appserver.peers import Peer
+from threadstore.appserver.preparing import Preparation
 from threadstore.errors import Conflict, ThreadNotFound, ThreadStoreError
 from threadstore.ids import try_thread_id
 from threadstore.jsonrpc import (
@@ -83,6 +84,8 @@ class AppServer:
         self._opening: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._closing: set[asyncio.Task[None]] = set()
         self._is_stopping = False
+        self.searching = Preparation(manager.store.prepare_search)
+        """What searches need."""
         self.dispatcher = Dispatcher(
             guard=self._guard, unknown=unknown_method, invalid=invalid_params
         )
@@ -228,6 +231,7 @@ class AppServer:
         Raises the first failure, when all the others are closed.
         """
         self._is_stopping = True
+        await self.searching.close()
         unloading = [self.unload(thread_id) for thread_id in self.loaded]
         results = await asyncio.gather(*unloading, return_exceptions=True)
         if self._closing:

@@ -39,7 +39,7 @@ def register(server: AppServer) -> None:
     )
 
 
-async def search(server: AppServer, _call: Call, params: SearchParams) -> Json:
+async def search(server: AppServer, call: Call, params: SearchParams) -> Json:
     """Threads in whose name or messages the text is, whatever its letter case. It begins where a
     word begins (Codex 0.169 finds it anywhere, and does not look at names)."""
     threads = thread_query(
@@ -53,8 +53,12 @@ async def search(server: AppServer, _call: Call, params: SearchParams) -> Json:
         )
     )
     query = _query(params.search_term, (*_MESSAGES, TextRole.TITLE), threads)
+    await server.searching.ready()
     with cursor_of(params.cursor):
         page = await server.manager.search_threads(query)
+    if page.degraded is not None:
+        message = f"the search may have missed threads: {page.degraded}"
+        server.peer(call).tell("warning", {"message": message, "threadId": None})
     return {
         "data": [
             {"thread": server.shown(hit.thread), "snippet": hit.found.snippet} for hit in page.items

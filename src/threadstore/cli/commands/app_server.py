@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["configure", "run"]
 
+_FIRST_THINGS_FIRST: Final = 3.0
+"""Seconds after which what searches need is built: clients that come with the server go first."""
 PATIENCE: Final = 0.5
 """Seconds that what still runs at the end has to take notice of that."""
 
@@ -133,6 +135,7 @@ async def run(context: Context, args: argparse.Namespace) -> int:
 
     async with context.open_store() as store, ThreadManager(store) as manager:
         app = AppServer(manager, config, tools=tools, access=access)
+        app.searching.begin(after=_FIRST_THINGS_FIRST)
         await serve(app, args.listen, ready=ready)
     await _leave_behind()
     return 0
