@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 from threadstore.cli.table import Column, plain_lines
@@ -143,6 +144,32 @@ class Console:
             timer.join()
             for bar in bars:
                 bar.stop()
+
+    @contextlib.contextmanager
+    def reporting(self, what: str) -> Iterator[Callable[[int, int], None]]:
+        """Show how much of the work is done, where a person can see it and if it takes long; the
+        function to call with what is done and what there is in all."""
+        start, shown = time.monotonic(), False
+        with contextlib.ExitStack() as bars:
+            bar: Progress | None = None
+
+            def report(done: int, total: int) -> None:
+                nonlocal bar, shown
+                if not self._remarks_seen or time.monotonic() - start < _PATIENCE:
+                    return
+                shown = True
+                if not has_rich():
+                    print(f"\r{what}: {done} of {total}", end="", file=sys.stderr, flush=True)
+                    return
+                if bar is None:
+                    from threadstore.cli.rich_view import counter
+
+                    bar = bars.enter_context(counter(what, total))
+                bar.update(bar.task_ids[0], completed=done, total=total)
+
+            yield report
+        if shown and bar is None:
+            print(file=sys.stderr)
 
     def _print(self, text: str, end: str) -> None:
         self._write(clean(text), end)

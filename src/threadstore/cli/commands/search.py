@@ -68,6 +68,8 @@ async def run(context: Context, args: argparse.Namespace) -> int:
     """Search all threads, or one."""
     query = _query(args)
     async with context.open_store() as store:
+        with context.console.reporting("reading threads") as report:
+            await store.prepare_search(report)
         if args.thread is not None:
             return await _search_one(context, args, store, query)
         import msgspec
