@@ -36,6 +36,9 @@ class Pipes(StdioTransport):
         if self._target >= 0:
             os.close(self._target)
             self._target = -1
+        if self._pipe is not None:  # the same end, opened once more
+            os.close(self._pipe)
+            self._pipe = None
 
 
 class ServerProcess:
