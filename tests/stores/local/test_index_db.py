@@ -282,7 +282,7 @@ def test_a_thread_that_gets_a_new_shelf_while_it_is_looked_for_is_found(tmp_path
     index = Slow(path)
     for each in (index, other):
         each.open()
-    index.upsert(moving)
+    fill(index, [moving, thread(source="exec")])
     page = index.page(ThreadQuery(only_displayable=True, sources=("cli",)))
     assert [each.model_provider for each in page.items] == ["new"]
     index.close()

@@ -2,8 +2,8 @@
 
 The FTS5 table ``titles`` knows which three characters occur in a text; whether the whole term does,
 the text itself says. Making that table costs much, so it is never in the way of a writer: a thread
-with a new text waits in ``unread_titles``, and is looked through with the hits meanwhile. (Of a first
-index it would take 75 to 95 us a thread, even in bulk; storing all the rest takes 130.)
+with a new text waits in ``unread_titles``, and is looked through with the hits meanwhile. (Of a
+first index it would take 75 to 95 us a thread, even in bulk; storing all the rest takes 130.)
 """
 
 from __future__ import annotations
