@@ -57,7 +57,7 @@ def test_a_first_index_tells_how_far_it_is(home: Watched) -> None:
         home.thread()
     steps: list[tuple[int, int]] = []
     home.sync.refresh(on_progress=lambda done, total: steps.append((done, total)))
-    assert steps == [(64, 130), (128, 130), (130, 130)]
+    assert steps == [(128, 130), (130, 130)]
 
 
 def test_nothing_is_due_while_nothing_changes(home: Watched) -> None:

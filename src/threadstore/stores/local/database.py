@@ -138,9 +138,14 @@ class Database:
             return self._connection.changes()
 
     def run_many(self, sql: str, values: Iterable[Sequence[Any]]) -> None:
-        """Execute one statement for each of *values*."""
+        """Execute one statement for each of *values*. Half characters become question marks."""
+        rest = _Remembered(iter(values))
         with self._turn, self._translated():
-            self._connection.executemany(sql, values)
+            while not rest.ended:
+                try:
+                    self._connection.executemany(sql, rest)
+                except UnicodeEncodeError:
+                    self.rows(sql, [_without_surrogates(value) for value in rest.last])
 
     @contextlib.contextmanager
     def transaction(
@@ -218,6 +223,23 @@ def _try_again(path: str) -> str:
 
 def _without_surrogates(value: Any) -> Any:
     return value.encode(errors="replace").decode() if isinstance(value, str) else value
+
+
+class _Remembered(Iterator[Sequence[Any]]):
+    """Values of statements; the last ones are known when they turn out to be of no use."""
+
+    def __init__(self, values: Iterator[Sequence[Any]]) -> None:
+        self._values = values
+        self.last: Sequence[Any] = ()
+        self.ended = False
+
+    def __next__(self) -> Sequence[Any]:
+        try:
+            self.last = next(self._values)
+        except StopIteration:
+            self.ended = True
+            raise
+        return self.last
 
 
 def file_identity(path: str) -> tuple[int, int] | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import msgspec
 
@@ -90,27 +90,32 @@ class Entering:
         threads = Counter(derived.thread.id for derived in read if derived.thread is not None)
         known = self._files.some([derived.path for derived in read])
         known_threads = self._files.known_threads(threads)
+        first: list[Derived] = []
+        rest: list[Derived] = []
         for derived in read:
             thread_id = derived.thread.id if derived.thread is not None else None
             single = thread_id is not None and threads[thread_id] == 1
-            if single and thread_id not in known_threads and derived.path not in known:
-                self._enter_first(derived)
-            else:
-                self.enter_file(derived)
-
-    def _enter_first(self, derived: Derived) -> None:
-        """Enter a file that nobody knows, of a thread that nobody knows: there is nothing that has
-        to be looked up. The first index of a home consists of such files."""
-        assert derived.thread is not None
-        row = self._rows.row(derived.thread.id)
-        if derived.problem == EMPTY and row is None:
+            unknown = thread_id not in known_threads and derived.path not in known
+            plain = single and unknown and derived.problem != EMPTY
+            (first if plain else rest).append(derived)
+        if first:
+            self._enter_first(first)
+        for derived in rest:
             self.enter_file(derived)
-            return
-        self._index.set_file(_indexed(derived))
-        self._files.know_folder(os.path.dirname(derived.path))
-        merged = self.merge(derived, row)
-        self._index.upsert(merged, derived=Entry(derived, merged).pack())
-        self._rows.merged(merged.id, row)
+
+    def _enter_first(self, read: Sequence[Derived]) -> None:
+        """Enter files that nobody knows, of threads that nobody knows: there is nothing that has
+        to be looked up. The first index of a home consists of such files."""
+        rows = {d.thread.id: self._rows.row(d.thread.id) for d in read if d.thread is not None}
+        merged = [
+            self.merge(derived, row) for derived, row in zip(read, rows.values(), strict=True)
+        ]
+        self._index.set_files(map(_indexed, read))
+        for folder in {os.path.dirname(derived.path) for derived in read}:
+            self._files.know_folder(folder)
+        packed = (Entry(*both).pack() for both in zip(read, merged, strict=True))
+        self._index.add(list(zip(merged, packed, strict=True)))
+        self._rows.merged_first(rows)
 
     def enter_file(self, derived: Derived) -> None:
         """Enter a file that was read, and the threads that it belongs to and belonged to."""

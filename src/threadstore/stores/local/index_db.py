@@ -6,7 +6,7 @@ import contextlib
 import functools
 import os
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import apsw
@@ -26,9 +26,11 @@ from threadstore.stores.local.database import (
 )
 from threadstore.stores.local.index_rows import COLUMNS, Shelf, decode, row_of, shelf_of, touched
 
-__all__ = ["IndexDb", "IndexedFile", "decode_file"]
+__all__ = ["LATER", "IndexDb", "IndexedFile", "decode_file"]
 
 SCHEMA_VERSION: Final = 5
+LATER: Final = "threadstore_1_later.sql"
+"""What can be made when the rows are there."""
 _CACHED: Final = 1000  # decoded threads kept: those of first pages, which are asked for again
 _WRAP: Final = 1 << 64  # inodes are unsigned, SQLite integers are not
 
@@ -51,6 +53,9 @@ class IndexedFile(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 _INSERT: Final = (
     f"INSERT INTO threads ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
 )
+_INSERT_SHELF: Final = "INSERT OR IGNORE INTO shelves VALUES (?, ?, ?, ?, ?, ?)"
+_SET_DERIVED: Final = "INSERT OR REPLACE INTO derived VALUES (?, ?)"
+_SET_FILE: Final = "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?)"
 _STORED: Final = f"SELECT {', '.join(COLUMNS[:-1])} FROM threads WHERE id = ?"
 _TOUCH: Final = "UPDATE threads SET updated_ms = ?, digest = ?, record = ? WHERE id = ?"
 _SETTINGS: Final = ("PRAGMA cache_size = -65536", "PRAGMA wal_autocheckpoint = 4000")
@@ -206,7 +211,17 @@ class IndexDb:
         with self._watching() as database, database.transaction():
             _store(database, row, shelf)
             if derived is not None:
-                database.run("INSERT OR REPLACE INTO derived VALUES (?, ?)", (record.id, derived))
+                database.run(_SET_DERIVED, (record.id, derived))
+
+    def add(self, threads: Sequence[tuple[StoredThread, bytes]]) -> None:
+        """Add threads that nobody knows, each with what is stored with it: many times faster than
+        one by one."""
+        shelves = [shelf_of(record) for record, _ in threads]
+        rows = [row_of(record, shelf) for (record, _), shelf in zip(threads, shelves, strict=True)]
+        with self._watching() as database, database.transaction():
+            database.run_many(_INSERT, rows)
+            database.run_many(_SET_DERIVED, [(record.id, derived) for record, derived in threads])
+            database.run_many(_INSERT_SHELF, map(_shelf_row, set(shelves)))
 
     def touch(self, record: StoredThread) -> None:
         """Replace a thread by *record*, which differs in ``updated_at`` alone."""
@@ -324,16 +339,12 @@ class IndexDb:
 
     def set_file(self, file: IndexedFile) -> None:
         """Add or replace a file."""
-        values = (
-            os.fsencode(file.path),
-            file.thread_id,
-            file.size,
-            file.mtime_ns,
-            file.inode - _WRAP if file.inode >= _WRAP // 2 else file.inode,
-            file.archived,
-            file.problem,
-        )
-        self.rows("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+        self.rows(_SET_FILE, _file_row(file))
+
+    def set_files(self, files: Iterable[IndexedFile]) -> None:
+        """Add or replace files."""
+        with self._watching() as database, database.transaction():
+            database.run_many(_SET_FILE, map(_file_row, files))
 
     def forget_file(self, path: str) -> None:
         """Forget a file (not its thread)."""
@@ -374,10 +385,23 @@ def _store(database: Database, row: tuple[Any, ...], shelf: Shelf) -> None:
             database.run(index_titles.UNREAD, row[:1])
         if "shelf" not in changes:
             return
-    values = (shelf.key, *msgspec.structs.astuple(shelf))
-    database.run("INSERT OR IGNORE INTO shelves VALUES (?, ?, ?, ?, ?, ?)", values)
-    if not stored:
-        database.run(index_titles.UNREAD, row[:1])
+    database.run(_INSERT_SHELF, _shelf_row(shelf))
+
+
+def _shelf_row(shelf: Shelf) -> tuple[Any, ...]:
+    return (shelf.key, *msgspec.structs.astuple(shelf))
+
+
+def _file_row(file: IndexedFile) -> tuple[Any, ...]:
+    return (
+        os.fsencode(file.path),
+        file.thread_id,
+        file.size,
+        file.mtime_ns,
+        file.inode - _WRAP if file.inode >= _WRAP // 2 else file.inode,
+        file.archived,
+        file.problem,
+    )
 
 
 def _connect(path: str, busy_timeout: float) -> Database | str:
@@ -410,6 +434,7 @@ def _connect_memory() -> Database:
 
 def _build(database: Database) -> None:
     database.run(_schema())
+    database.run(resource(LATER))
     database.run(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 

@@ -142,6 +142,12 @@ class IndexFiles:
         """The same for all threads."""
         return {row[0]: row[1] for row in self._index.rows("SELECT * FROM seen_rows")}
 
+    def seen_rows_of(self, thread_ids: Collection[str]) -> set[str]:
+        """Those among them that had a row."""
+        ids = msgspec.json.encode(list(thread_ids)).decode()
+        sql = "SELECT id FROM seen_rows WHERE id IN (SELECT value FROM json_each(?))"
+        return {row[0] for row in self._index.rows(sql, (ids,))}
+
     def seen_row_ids(self) -> set[str]:
         """The threads that had a row."""
         return {row[0] for row in self._index.rows("SELECT id FROM seen_rows")}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -201,6 +202,16 @@ class RowWatch:
             self._index.set_meta(_MARK_KEY, None)
         if before != after:
             self._files.set_seen_row(thread_id, after)
+
+    def merged_first(self, rows: Mapping[str, StateRow | None]) -> None:
+        """The same for threads that nobody knew, by id: most homes have far more of them than
+        rows."""
+        known = self._files.seen_rows_of(rows)
+        for thread_id, row in rows.items():
+            if row is None and thread_id not in known and (self._state is None or self.readable):
+                self.changed_ids.discard(thread_id)
+            else:
+                self.merged(thread_id, row)
 
     def settle(self) -> None:
         """Remember where reading has got to: every thread has been merged with what was read."""

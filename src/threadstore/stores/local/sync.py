@@ -23,6 +23,7 @@ from threadstore.clock import Clock
 from threadstore.errors import StoreUnavailable, ThreadNotFound
 from threadstore.metadata import StoredThread, ThreadMetadataPatch
 from threadstore.queries import ThreadPage, ThreadQuery
+from threadstore.stores.local import filling
 from threadstore.stores.local.database import LOCKED
 from threadstore.stores.local.derive import LogEnd
 from threadstore.stores.local.entering import Entering
@@ -42,7 +43,7 @@ T = TypeVar("T")
 
 EXACT: Final = 2000
 """Files up to which each look is a full one: some 10 ms for 1,000."""
-_BATCH: Final = 64
+_BATCH: Final = 128
 _LIKELY: Final = 100
 """Threads whose files a quick look looks at: those that were updated last."""
 _PORTION: Final = 16
@@ -268,6 +269,9 @@ class IndexSync:
                 news.setdefault(now.path, now)
         if full or found.came:
             news.update((file.path, file) for file in self._entering.incomplete())
+        if self._size is None and len(news) >= filling.MANY:
+            with self._lock:
+                filling.start(self._index, self._files)
         self._entering.start_look()
         try:
             for done, batch in _batches(list(news.values()), _BATCH):
@@ -326,7 +330,8 @@ class IndexSync:
         """Every file has been looked at. How many there are need not be known exactly."""
         size, before = self._files.count(), self._size
         if before is None or (size > self._exact) != self.is_large:
-            self._files.set_complete(size, self._identity)
+            with self._lock:
+                filling.finish(self._index, self._files, size, self._identity)
         self._size = size
 
     def _overdue(self) -> bool:

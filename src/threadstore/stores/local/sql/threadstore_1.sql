@@ -1,5 +1,6 @@
 -- The list index of the local store. Disposable: everything in it comes from the rollouts, from
--- Codex's state_5.sqlite and from the name index.
+-- Codex's state_5.sqlite and from the name index. What can be made of its rows later is in
+-- threadstore_1_later.sql.
 
 -- Rollout files as they were when they were indexed; the path is the plain .jsonl one.
 CREATE TABLE files (
@@ -66,32 +67,6 @@ CREATE TABLE threads (
     record      BLOB NOT NULL
 );
 
--- Each order, as a whole and behind each filter: a page is a piece of one of them, or a merge of
--- pieces (see index_query.py).
-CREATE INDEX threads_archived_created ON threads (archived, created_ms, id);
-CREATE INDEX threads_archived_updated ON threads (archived, updated_ms, id);
-CREATE INDEX threads_archived_recency ON threads (archived, recency_ms, id);
-CREATE INDEX threads_shelf_created ON threads (shelf, created_ms, id);
-CREATE INDEX threads_shelf_updated ON threads (shelf, updated_ms, id);
-CREATE INDEX threads_shelf_recency ON threads (shelf, recency_ms, id);
-CREATE INDEX threads_cwd_created ON threads (cwd, shelf, created_ms, id);
-CREATE INDEX threads_cwd_updated ON threads (cwd, shelf, updated_ms, id);
-CREATE INDEX threads_cwd_recency ON threads (cwd, shelf, recency_ms, id);
-CREATE INDEX threads_git_origin_created ON threads (git_origin, shelf, created_ms, id)
-    WHERE git_origin IS NOT NULL;
-CREATE INDEX threads_git_origin_updated ON threads (git_origin, shelf, updated_ms, id)
-    WHERE git_origin IS NOT NULL;
-CREATE INDEX threads_git_origin_recency ON threads (git_origin, shelf, recency_ms, id)
-    WHERE git_origin IS NOT NULL;
-CREATE INDEX threads_model_created ON threads (model, shelf, created_ms, id)
-    WHERE model IS NOT NULL;
-CREATE INDEX threads_model_updated ON threads (model, shelf, updated_ms, id)
-    WHERE model IS NOT NULL;
-CREATE INDEX threads_model_recency ON threads (model, shelf, recency_ms, id)
-    WHERE model IS NOT NULL;
-CREATE INDEX threads_parent ON threads (parent_id) WHERE parent_id IS NOT NULL;
-CREATE INDEX threads_name ON threads (name) WHERE name IS NOT NULL;
-
 -- Threads by three characters of what search terms are looked for in; the text itself decides. A
 -- thread whose text is new waits in unread_titles.
 CREATE VIRTUAL TABLE titles USING fts5 (
@@ -128,18 +103,11 @@ CREATE TABLE changes (
 );
 CREATE VIEW next_change AS SELECT coalesce(max(number), 0) + 1 AS number FROM changes;
 
-CREATE TRIGGER thread_came AFTER INSERT ON threads BEGIN
-    INSERT OR REPLACE INTO changes SELECT new.key, number FROM next_change;
-END;
 CREATE TRIGGER thread_changed AFTER UPDATE OF digest ON threads BEGIN
     INSERT OR REPLACE INTO changes SELECT new.key, number FROM next_change;
 END;
 CREATE TRIGGER thread_went AFTER DELETE ON threads BEGIN
     INSERT OR REPLACE INTO changes SELECT 0, number FROM next_change;
     DELETE FROM changes WHERE key = old.key;
-END;
-CREATE TRIGGER file_changed AFTER INSERT ON files BEGIN
-    INSERT OR REPLACE INTO changes
-        SELECT key, number FROM threads, next_change WHERE id = new.thread_id;
 END;
 INSERT INTO meta VALUES ('identity', lower(hex(randomblob(16))));
