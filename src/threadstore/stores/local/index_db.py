@@ -264,14 +264,16 @@ class IndexDb:
         cwds = resolved_cwds
         if cwds is None and query.cwds is not None:
             cwds = {resolve_cwd(cwd) for cwd in query.cwds}
-        rows = self._find(query, cwds)
+        rows = self.find(query, cwds)
         more = len(rows) > query.limit
         rows = rows[: query.limit]
         cursor = index_query.cursor_after(query, *rows[-1][:2]) if more else None
         first = query.cursor is None and query.limit <= _CACHED
         return ThreadPage(self._threads(rows, keep=first), cursor)
 
-    def _find(self, query: ThreadQuery, cwds: Collection[str] | None) -> list[tuple[Any, ...]]:
+    def find(self, query: ThreadQuery, cwds: Collection[str] | None) -> list[tuple[Any, ...]]:
+        """Sort value, id and record of the first ``limit + 1`` threads. *cwds*: those of the query,
+        with links resolved."""
         while True:
             seen: list[Sequence[Shelf]] = []
 

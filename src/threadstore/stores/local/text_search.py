@@ -132,10 +132,10 @@ class TextSearch:
                 yield _Found(thread, matches.in_thread(numbers[thread.id]))
 
     def _walk(self, query: ThreadQuery, finder: Finder, matches: Matches) -> Iterator[_Found]:
-        cwds, shelves = _cwds(query), self._index.shelves()
+        cwds = _cwds(query)
         query = replace(query, limit=_WALKED)
         while True:
-            rows = index_query.find(query, cwds, shelves, self._index.rows)
+            rows = self._index.find(query, cwds)
             numbers = finder.numbers([row[1] for row in rows[:_WALKED]]) if rows else {}
             for _, thread_id, _ in rows[:_WALKED]:
                 if thread_id not in numbers:
