@@ -290,6 +290,10 @@ class ThreadMetadataPatch(
         """Whether it says more than "touched at": any field but ``name`` and ``updated_at``."""
         return any(field not in _NOT_FACTS for field in _present(self))
 
+    def only_touches(self) -> bool:
+        """Whether it says "updated at" and nothing else."""
+        return _present(self).keys() == _TOUCH
+
     def merge(self, newer: ThreadMetadataPatch) -> ThreadMetadataPatch:
         """This patch followed by *newer*, as one; git merges field by field."""
         changes = _present(newer)
@@ -331,6 +335,7 @@ class ThreadMetadataPatch(
 
 
 _TIMES: Final = frozenset({"created_at", "updated_at", "recency_at"})
+_TOUCH: Final = frozenset({"updated_at"})
 _NOT_FACTS: Final = frozenset({"name", "updated_at"})
 _FILL_MISSING: Final = ("originator", "creator_user_id", "creator_account_id")
 

@@ -19,7 +19,7 @@ from threadstore.queries import (
     source_matches,
 )
 
-__all__ = ["COLUMNS", "Shelf", "decode", "row_of", "shelf_of"]
+__all__ = ["COLUMNS", "Shelf", "decode", "row_of", "shelf_of", "touched"]
 
 COLUMNS: Final = (
     *("id", "created_ms", "updated_ms", "recency_ms", "archived", "shelf", "cwd", "git_origin"),
@@ -106,6 +106,12 @@ def row_of(thread: StoredThread, shelf: Shelf) -> tuple[Any, ...]:
         searchable_text(thread),
         record,
     )
+
+
+def touched(thread: StoredThread) -> tuple[int, int, bytes]:
+    """The values of ``updated_ms``, ``digest`` and ``record``."""
+    record = _record(thread)
+    return to_ms(thread.updated_at), _digest(record), record
 
 
 @functools.lru_cache(maxsize=256)
