@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -14,8 +14,10 @@ from threadstore.errors import InvalidRequest, StoreUnavailable
 from threadstore.history.items import RolloutItem
 from threadstore.metadata import MetadataOrigin, StoredThread, ThreadMetadataPatch
 from threadstore.stores.local import name_index
+from threadstore.stores.local.database import LOCKED
 from threadstore.stores.local.index_db import IndexDb
 from threadstore.stores.local.locks import WriterLock, check_unused
+from threadstore.stores.local.lots import Lots
 from threadstore.stores.local.merge import explicit_name
 from threadstore.stores.local.paths import Home
 from threadstore.stores.local.recorder import Recorder
@@ -28,6 +30,8 @@ __all__ = ["MetadataWriter", "metadata_record"]
 
 _PATIENCE: Final = 0.1
 """Seconds that an observation waits for a database that another program has locked."""
+_Observation = tuple[StoredThread, ThreadMetadataPatch]
+"""A thread after a patch, and the patch."""
 _KEPT_IN_RECORD: Final = frozenset({"git", "memory_mode"})
 
 
@@ -49,6 +53,7 @@ class MetadataWriter:
         self._index = index
         self._sync = sync
         self._clock = clock
+        self._observations = Lots(self._write_lot)
 
     async def update(
         self,
@@ -89,7 +94,7 @@ class MetadataWriter:
         if writer is not None and not writer.materialised:
             writer.waiting = writer.waiting.merge(patch)
         else:
-            await in_worker(lambda: self._write_observed(after, patch))
+            await self._observations.add((after, patch))
         if writer is not None:
             writer.thread = after
         return after
@@ -102,7 +107,7 @@ class MetadataWriter:
         """
         waiting, writer.waiting = writer.waiting, ThreadMetadataPatch()
         try:
-            await in_worker(lambda: self._write_observed(writer.thread, waiting))
+            await self._observations.add((writer.thread, waiting))
         except StoreUnavailable as error:
             writer.waiting = waiting
             from logging import getLogger  # here: every start would pay for it
@@ -110,13 +115,29 @@ class MetadataWriter:
             log = getLogger(__name__)
             log.warning("metadata of thread %s has to wait: %s", writer.thread.id, error)
 
-    def _write_observed(self, after: StoredThread, patch: ThreadMetadataPatch) -> None:
+    def _write_lot(self, lot: Sequence[_Observation]) -> list[StoreUnavailable | None]:
+        """Write observations of several threads; what became of each."""
+        try:
+            self._write_observed(lot)
+        except StoreUnavailable as error:
+            if len(lot) == 1 or isinstance(error.__cause__, LOCKED):
+                return [error] * len(lot)
+        else:
+            return [None] * len(lot)
+        return [self._write_lot([one])[0] for one in lot]
+
+    def _write_observed(self, lot: Sequence[_Observation]) -> None:
         """An observation can be made again, so it is in nobody's way: it waits hardly at all."""
         state = self._state
-        if state is not None and state.writable and not patch.is_empty():
+        said = [(after, patch) for after, patch in lot if not patch.is_empty()]
+        if state is not None and state.writable and said:
             with state.transaction(patience=_PATIENCE):
-                self._write_row(after, patch, MetadataOrigin.OBSERVED)
-        self._sync.change(after, patch, explicit=False)
+                touched = [after for after, patch in said if patch.only_touches()]
+                done = {after.id for after in touched} - state.touch(touched)
+                for after, patch in said:
+                    if after.id not in done:
+                        self._write_row(after, patch, MetadataOrigin.OBSERVED)
+        self._sync.observed(lot)
 
     def _explicit(
         self, writer: LiveWriter | None, thread: StoredThread, patch: ThreadMetadataPatch

@@ -28,6 +28,10 @@ from threadstore.stores.local.state_rows import StateRow, column_list, decode_ro
 __all__ = ["ArchiveChange", "StateDb"]
 
 _PORTION: Final = 1000  # rows per query, so that no reading transaction lasts
+_TOUCH: Final = (
+    "UPDATE threads SET updated_at = ?, updated_at_ms = ?"
+    " WHERE id = ? AND rollout_path = ? AND archived = ?"
+)
 _KEYED_TABLES: Final = (
     "thread_dynamic_tools",
     "thread_goals",
@@ -267,6 +271,21 @@ class StateDb:
             assert written is not None
             return written
 
+    def touch(self, threads: Iterable[StoredThread]) -> set[str]:
+        """Give the rows of these threads their ``updated_at`` and nothing else. For which of them
+        that was not all there is to do: they have no row, or one that says another place."""
+        rest = set()
+        with self._file.writing() as database:
+            known = "updated_at_ms" in self._file.schema.columns
+            for thread in threads:
+                ms = to_ms(thread.updated_at)
+                values = {"updated_at": ms // 1000, "updated_at_ms": ms}
+                self._make_unique(database, thread.id, values)
+                place = thread.id, thread.rollout_path, thread.archived
+                if not known or not database.run(_TOUCH, [*values.values(), *place]):
+                    rest.add(thread.id)
+        return rest
+
     def insert_if_absent(self, thread: StoredThread, *, path: str) -> bool:
         """Make a row for a thread that has none; whether it did. An existing row is untouched."""
         with self._file.writing() as database:
@@ -305,6 +324,9 @@ class StateDb:
         if "updated_at_ms" not in self._file.schema.columns:
             return
         wanted = free = values["updated_at_ms"]
+        taken_by = "SELECT id FROM threads WHERE updated_at_ms = ? AND id <> ? LIMIT 1"
+        if not database.rows(taken_by, [wanted, thread_id]):  # nearly always
+            return
         sql = (
             "SELECT updated_at_ms FROM threads WHERE updated_at_ms >= ? AND id <> ?"
             " ORDER BY updated_at_ms LIMIT 100"

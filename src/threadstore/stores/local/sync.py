@@ -409,6 +409,15 @@ class IndexSync:
                     record = settle(thread, merged, in_row=in_row)
                     self._entering.store(derived, merged, record, row)
 
+    def observed(self, lot: Iterable[tuple[StoredThread, ThreadMetadataPatch]]) -> None:
+        """Writers of this store have observed things: :meth:`change` for several threads."""
+        with self._lock, self._index.transaction():
+            for after, patch in lot:
+                if patch.only_touches() and (current := self._index.get(after.id)) is not None:
+                    self._index.touch(patch.apply(current))
+                else:
+                    self.change(after, patch, explicit=False)
+
     def change(self, after: StoredThread, patch: ThreadMetadataPatch, *, explicit: bool) -> None:
         """A writer of this store has applied *patch*, with *after* as the result.
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import asyncio
     from concurrent.futures import Executor, ThreadPoolExecutor
 
-__all__ = ["LiveWriter", "Writers", "in_worker", "others_first"]
+__all__ = ["LiveWriter", "Writers", "in_worker", "others_first", "running_loop"]
 
 T = TypeVar("T")
 
@@ -38,7 +38,7 @@ async def in_worker(work: Callable[[], T], pool: Executor | None = None) -> T:
     often the caller is cancelled. Without an event loop there is nobody to hold up, and the work is
     done at once. *pool*: whose thread it is.
     """
-    loop = _running_loop()
+    loop = running_loop()
     if loop is None:
         return work()
     import asyncio
@@ -54,7 +54,8 @@ async def in_worker(work: Callable[[], T], pool: Executor | None = None) -> T:
         raise
 
 
-def _running_loop() -> asyncio.AbstractEventLoop | None:
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """The event loop that this is called in; ``None`` outside of any."""
     if "asyncio" not in sys.modules:
         return None
     import asyncio
