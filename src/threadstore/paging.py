@@ -15,7 +15,7 @@ from threadstore.errors import InvalidRequest
 from threadstore.history.growing import Keep, OpenStatus, StoredTurn
 from threadstore.history.items import DamagedLine, History, RolloutItem
 from threadstore.history.marks import SPACING, MarkFinder, ReachesBack, TurnMarks
-from threadstore.history.turns import BriefTurnBuilder, NeedsEveryLine, TurnBuilder
+from threadstore.history.turns import NeedsEveryLine, TurnBuilder, WrittenTurns
 from threadstore.ids import parse_thread_id
 from threadstore.queries import ItemPage, TurnPage, check_limit, decode_cursor, encode_cursor
 
@@ -109,17 +109,22 @@ async def list_items(
 
 
 async def shown_turns(
-    store: HistorySource, thread_id: str, *, open_status: OpenStatus = "interrupted"
-) -> tuple[StoredTurn, ...]:
-    """All turns, of their items those that are shown; neither the rest nor the lines are held."""
-    builder: TurnBuilder = BriefTurnBuilder(open_status=open_status)
+    store: HistorySource,
+    thread_id: str,
+    write: Callable[[StoredTurn], _T],
+    *,
+    open_status: OpenStatus = "interrupted",
+) -> list[_T]:
+    """All turns as *write* makes them, who is given of their items those that are shown. Neither
+    the rest nor the lines are held, and as little as possible of what is written already."""
+    brief = WrittenTurns(write, open_status=open_status)
     with contextlib.suppress(NeedsEveryLine):
-        if await _feed(builder, store.history_batches(thread_id, brief=True)):
-            return builder.turns()
+        if await _feed(brief, store.history_batches(thread_id, brief=True)):
+            return brief.written()
     builder = TurnBuilder(open_status=open_status, keep="shown")
     if not await _feed(builder, store.history_batches(thread_id)):
         await store.load_history(thread_id)  # says whether there is nothing or it is damaged
-    return builder.turns()
+    return [write(turn) for turn in builder.turns()]
 
 
 async def _feed(builder: TurnBuilder, batches: AsyncIterator[Sequence[Entry]]) -> bool:

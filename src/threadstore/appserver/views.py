@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -37,8 +36,6 @@ Json = dict[str, Any]
 
 DEFAULT_LIMIT = 25
 MAX_LIMIT = 100
-_AT_ONCE: Final = 256
-"""Turns that are written before others have their turn."""
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -68,19 +65,16 @@ class ShownTurns(msgspec.Struct, frozen=True):
 async def shown_turns_of(server: AppServer, thread_id: str) -> ShownTurns:
     """All turns of a thread for an answer; the last one goes on if it runs here."""
     if isinstance(server.manager.get(thread_id), EphemeralThread):
-        turns = await turns_of(server, thread_id)
+        written = [_written(turn) for turn in await turns_of(server, thread_id)]
     else:
         status: OpenStatus = "in_progress" if _runs(server, thread_id) else "interrupted"
-        turns = await shown_turns(server.manager.store, thread_id, open_status=status)
-    left = list(reversed(turns))
-    last_id = left[0].id if left else None
-    del turns  # what is written goes
-    written: list[msgspec.Raw] = []
-    while left:
-        written.append(msgspec.Raw(_encode(protocol_turn(left.pop()))))
-        if len(written) % _AT_ONCE == 0:
-            await asyncio.sleep(0)
-    return ShownTurns(written, last_id)
+        written = await shown_turns(server.manager.store, thread_id, _written, open_status=status)
+    last_id = written[-1][0] if written else None
+    return ShownTurns([turn for _, turn in written], last_id)
+
+
+def _written(turn: StoredTurn) -> tuple[str, msgspec.Raw]:
+    return turn.id, msgspec.Raw(_encode(protocol_turn(turn)))
 
 
 async def turns_of(server: AppServer, thread_id: str) -> tuple[StoredTurn, ...]:

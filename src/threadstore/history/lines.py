@@ -10,7 +10,7 @@ from typing import Final, TypeAlias, cast
 from threadstore.errors import InvalidRequest
 from threadstore.history.items import DamagedLine, RolloutItem
 
-__all__ = ["DAMAGE_SHOWN", "Entry", "parse_line", "parse_lines", "telling"]
+__all__ = ["DAMAGE_SHOWN", "Entry", "parse_line", "parse_lines", "parse_telling"]
 
 Entry: TypeAlias = RolloutItem | DamagedLine
 
@@ -51,23 +51,29 @@ _SILENT: Final = re.compile(
 ).match
 
 
-def telling(lines: Sequence[bytes]) -> list[tuple[int, bytes]]:
-    """The lines, with their indexes, that may be more than the model's side of a conversation:
-    all others, most of the bytes of a history, are never shown. Looks at the beginnings of lines,
-    as all releases since 0.34 write them."""
-    return [(index, line) for index, line in enumerate(lines) if _SILENT(line) is None]
-
-
 def parse_lines(lines: Sequence[bytes], first: int, step: int) -> list[Entry]:
     """The entries of many lines, a few times faster than one by one. The first line has position
     *first*, the next *first* + *step*."""
-    items, odd = RolloutItem.parse_lines(lines, first, step)
+    return _entries(lines, range(first, first + step * len(lines), step))
+
+
+def parse_telling(lines: Sequence[bytes], first: int) -> list[Entry]:
+    """The entries of those among the lines, of which the first has position *first*, that may be
+    more than the model's side of a conversation: all others, most of the bytes of a history, are
+    never shown. Looks at the beginnings of lines, as all releases since 0.34 write them."""
+    told = [index for index, line in enumerate(lines) if _SILENT(line) is None]
+    return _entries([lines[index] for index in told], [first + index for index in told])
+
+
+def _entries(lines: Sequence[bytes], places: Sequence[int]) -> list[Entry]:
+    items, odd = RolloutItem.parse_lines(lines, places)
     if not odd:
         return cast("list[Entry]", items)
     entries: list[Entry] = [*items]
     for index in odd:
-        entry = parse_line(lines[index], first + index * step)
+        entry = parse_line(lines[index], places[index])
         if entry is not None:
             entries.append(entry)
-    entries.sort(key=lambda entry: entry.position or 0, reverse=step < 0)
+    backwards = places[0] > places[-1]
+    entries.sort(key=lambda entry: entry.position or 0, reverse=backwards)
     return entries

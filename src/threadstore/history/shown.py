@@ -40,7 +40,9 @@ _CALLS: Final = frozenset(
     }
 )
 _ANY: Final = _COUNTED | _CALLS | {"item_completed"}
+_TEXTS: Final = {"agent_message": "message"} | dict.fromkeys(_REASONING, "text")
 _ID_KEYS: Final = ("call_id", "callId", "event_id", "item_id")
+_NAMED_BY: Final = frozenset(_ID_KEYS) | {"item"}
 
 
 def is_shown(item: RolloutItem, kind: str | None = None) -> bool:
@@ -51,15 +53,15 @@ def is_shown(item: RolloutItem, kind: str | None = None) -> bool:
 
 def _is_shown(item: RolloutItem, kind: str | None) -> bool:
     """The same for an event of this kind; decodes the payload only where it matters."""
-    if kind not in _ANY:
-        return False
-    payload = item.payload
+    return kind in _ANY and _says_something(item.payload, kind)
+
+
+def _says_something(payload: Any, kind: str) -> bool:
     if not isinstance(payload, dict):
         return False
-    if kind == "agent_message":
-        return bool(payload.get("message"))
-    if kind in _REASONING:
-        return bool(payload.get("text"))
+    key = _TEXTS.get(kind)
+    if key is not None:
+        return bool(payload.get(key))
     return kind != "item_completed" or _is_named(payload.get("item"))
 
 
@@ -86,12 +88,12 @@ class ShownItems:
         if item.type != "event_msg":
             return None
         kind = kind or item.kind
-        if not _is_shown(item, kind):
+        if kind not in _ANY or not _says_something(payload := item.payload, kind):
             return None
         reasons = kind in _REASONING
         if reasons and self._reasoning is not None:
             return self._reasoning
-        item_id = _own_id(item.payload)
+        item_id = None if _NAMED_BY.isdisjoint(payload) else _own_id(payload)
         if item_id is None:
             item_id = f"item-{self.number}"
             self.number += 1

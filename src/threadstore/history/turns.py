@@ -22,7 +22,7 @@ before a turn (the user's message, in older histories) are part of it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from threadstore.clock import parse_timestamp
 from threadstore.history.growing import (
@@ -54,9 +54,16 @@ __all__ = [
     "TurnError",
     "TurnStart",
     "TurnStatus",
+    "WrittenTurns",
     "build_turns",
 ]
 
+_T = TypeVar("_T")
+
+_GROWING: Final = 8
+"""Turns to which lines may still belong after they have ended."""
+_SAID: Final = frozenset({"agent_message", "agent_reasoning", "user_message"})
+"""Events that belong to the turn that goes on: most of what is shown."""
 # Errors of requests beside the turn, which goes on (Codex 0.118 to 0.169).
 _HARMLESS_ERRORS: Final = frozenset({"active_turn_not_steerable", "thread_rollback_failed"})
 
@@ -118,15 +125,17 @@ class TurnBuilder:
 
     def turns(self) -> tuple[StoredTurn, ...]:
         """The turns so far, oldest first; rolled-back ones are left out."""
-        last = self._turns[-1] if self._turns else None
-        turns = self._turns
-        if self._waiting:
-            turns = sorted([*turns, *self._waiting.values()], key=lambda turn: turn.opened)
-        return tuple(
-            # Only the newest turn can still be going on.
-            turn.stored(self._open_status if turn is last else "interrupted")
-            for turn in turns
-        )
+        return tuple(map(self._stored, self._ordered()))
+
+    def _ordered(self) -> list[GrowingTurn]:
+        if not self._waiting:
+            return self._turns
+        return sorted([*self._turns, *self._waiting.values()], key=lambda turn: turn.opened)
+
+    def _stored(self, turn: GrowingTurn) -> StoredTurn:
+        # Only the newest turn can still be going on.
+        newest = bool(self._turns) and turn is self._turns[-1]
+        return turn.stored(self._open_status if newest else "interrupted")
 
     def _take(self, item: RolloutItem, kind: str | None) -> None:
         if self._bare:
@@ -335,7 +344,7 @@ class NeedsEveryLine(Exception):
 
 class BriefTurnBuilder(TurnBuilder):
     """The same turns, with what they show alone, of a history without the lines that are never
-    shown (:func:`threadstore.history.lines.telling`).
+    shown (:func:`threadstore.history.lines.parse_telling`).
 
     :class:`NeedsEveryLine` where such lines count: in histories whose turns have no ids of their
     own, and where what was said stands in no other lines (Codex 0.29).
@@ -353,6 +362,57 @@ class BriefTurnBuilder(TurnBuilder):
         if turn_id is None:
             raise NeedsEveryLine
         return super()._open(item, turn_id, explicit=explicit)
+
+
+class WrittenTurns(BriefTurnBuilder, Generic[_T]):
+    """The same turns, each as *write* makes it, who is given what it shows. A turn is written some
+    turns after its end, and its items are let go; where something belongs to it after all, it is
+    :class:`NeedsEveryLine`, too."""
+
+    def __init__(
+        self, write: Callable[[StoredTurn], _T], *, open_status: OpenStatus = "interrupted"
+    ) -> None:
+        super().__init__(open_status=open_status)
+        self._write = write
+        self._written: dict[int, _T] = {}
+
+    def written(self) -> list[_T]:
+        """All turns, oldest first. Nothing can be fed any more."""
+        return [
+            self._written.pop(turn.opened)
+            if turn.opened in self._written
+            else self._write(self._stored(turn))
+            for turn in self._ordered()
+        ]
+
+    def feed(self, item: RolloutItem) -> None:
+        turn = self._current
+        if item.type == "event_msg" and turn is not None and turn.explicit and not turn.status:
+            payload = item.payload  # what is fed will be shown: the kind alone is of no use
+            kind = payload.get("type") if isinstance(payload, dict) else None
+            if isinstance(kind, str) and kind in _SAID and "turn_id" not in payload:
+                self._position = item.position or self._position + 1
+                self._index += 1
+                self._kind = kind
+                turn.add(self._position, item, kind)
+                self._number = turn.shown.number
+                return
+        super().feed(item)
+
+    def _open(self, item: RolloutItem, turn_id: str | None, *, explicit: bool) -> GrowingTurn:
+        opened = super()._open(item, turn_id, explicit=explicit)
+        if len(self._turns) > _GROWING:
+            turn = self._turns[-1 - _GROWING]
+            if turn.status is not None and turn.opened not in self._written:
+                self._written[turn.opened] = self._write(turn.stored("interrupted"))
+                turn.let_go()
+        return opened
+
+    def _named(self, turn_id: str | None) -> GrowingTurn | None:
+        turn = super()._named(turn_id)
+        if turn is not None and turn.opened in self._written:
+            raise NeedsEveryLine
+        return turn
 
 
 def build_turns(

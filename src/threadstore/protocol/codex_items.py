@@ -87,7 +87,8 @@ def _thread_item(source: RolloutItem, kind: str | None, item_id: str | None) -> 
     body = _COMPLETED.get(item["type"], _any_item)(item)
     own = item.get("id") or payload.get("call_id")
     body["id"] = item_id or (own if isinstance(own, str) else "")
-    return {**body, "startedAtMs": count(started), "completedAtMs": count(ended)}
+    body["startedAtMs"], body["completedAtMs"] = count(started), count(ended)
+    return body
 
 
 def _item(kind: str, **facts: Any) -> Json:
@@ -110,11 +111,11 @@ def _user_message(item: Json) -> Json:
 
 
 def _user_input(part: Json) -> Json:
-    part = {**part, "type": camel(as_text(part.get("type")))}
-    kind = part["type"]
+    kind = camel(as_text(part.get("type")))
     if kind == "text":
         elements = camel_keys(as_list(part.get("text_elements")))
         return {"type": "text", "text": as_text(part.get("text")), "text_elements": elements}
+    part = {**part, "type": kind}
     if kind == "image" and "file_id" not in part:
         return {"type": kind, "url": part.get("image_url"), "detail": part.get("detail")}
     if kind == "localImage":

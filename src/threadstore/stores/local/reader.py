@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 
 from threadstore.errors import StoreUnavailable
 from threadstore.history.items import DamagedLine, RolloutItem
-from threadstore.history.lines import DAMAGE_SHOWN, Entry, parse_line, parse_lines, telling
+from threadstore.history.lines import DAMAGE_SHOWN, Entry, parse_line, parse_lines, parse_telling
 from threadstore.stores.local import lineage
 from threadstore.stores.local.lineage import FindRollout, Segment
 from threadstore.stores.local.lines import (
@@ -149,7 +149,7 @@ def _forwards(segment: Segment, log: Log, after: int, *, brief: bool = False) ->
         skipped = min(max(after - position, 0), len(lines))
         position += skipped
         if brief and terminated:
-            yield _told(lines[skipped:], position)
+            yield parse_telling(lines[skipped:], position + 1)
             position = base + before + len(lines)
             continue
         for start in range(skipped, len(lines), _BATCH):
@@ -165,15 +165,6 @@ def _forwards(segment: Segment, log: Log, after: int, *, brief: bool = False) ->
             return
     if log.damage is not None and position >= after:
         yield [DamagedLine(position=position + 1, raw=b"", reason=log.damage)]
-
-
-def _told(lines: list[bytes], before: int) -> Batch:
-    batch: Batch = []
-    for index, line in telling(lines):
-        entry = parse_line(line, before + index + 1)
-        if entry is not None:
-            batch.append(entry)
-    return batch
 
 
 def _backwards(segment: Segment, log: Log, after: int) -> Iterator[Batch]:
