@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -182,3 +184,12 @@ async def test_places_are_found_in_a_thread(client: Client) -> None:
         "thread/searchOccurrences", threadId=thread_id, searchTerm="fish", cursor="9" * 5000
     )
     assert refused.message.startswith("invalid cursor: 999")
+
+
+def test_a_start_does_not_load_what_only_searches_need() -> None:
+    code = "import sys, threadstore.appserver.serving; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert "threadstore.appserver.handlers.searching" in loaded
+    assert [name for name in loaded if name.startswith("threadstore.search")] == []

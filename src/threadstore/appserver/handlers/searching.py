@@ -1,8 +1,11 @@
-"""Searching: threads by what was said in them, and the places in one thread."""
+"""Searching: threads by what was said in them, and the places in one thread.
+
+What searches are made of is imported by the first one: it takes longer than a first list.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from threadstore.appserver.handlers.reading import MISSING, thread_query
 from threadstore.appserver.params import SearchOccurrencesParams, SearchParams, ThreadListParams
@@ -11,10 +14,6 @@ from threadstore.errors import InvalidRequest
 from threadstore.history.shown import ShownItems
 from threadstore.protocol.codex_items import turn_items
 from threadstore.queries import ThreadQuery, decode_cursor, encode_cursor
-from threadstore.search import SearchQuery, TextRole
-from threadstore.search.queries import occurrence_cursor
-from threadstore.search.snippets import snippet
-from threadstore.search.tokens import composed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -22,13 +21,11 @@ if TYPE_CHECKING:
     from threadstore.appserver.server import AppServer
     from threadstore.history.turns import StoredTurn
     from threadstore.jsonrpc import Call
-    from threadstore.search import Occurrence
+    from threadstore.search import Occurrence, SearchQuery
 
 __all__ = ["register"]
 
 Json = dict[str, Any]
-
-_MESSAGES: Final = (TextRole.USER, TextRole.ASSISTANT)
 
 
 def register(server: AppServer) -> None:
@@ -52,7 +49,7 @@ async def search(server: AppServer, call: Call, params: SearchParams) -> Json:
             source_kinds=params.source_kinds,
         )
     )
-    query = _query(params.search_term, (*_MESSAGES, TextRole.TITLE), threads)
+    query = _query(params.search_term, threads)
     await server.searching.ready()
     with cursor_of(params.cursor):
         page = await server.manager.search_threads(query)
@@ -73,7 +70,7 @@ async def search_occurrences(
 ) -> Json:
     """Where the messages of a thread have the text, in their order."""
     thread_id = server.thread_id(params.thread_id)
-    query = _query(params.search_term, _MESSAGES)
+    query = _query(params.search_term)
     scope = f"{thread_id} {query.fingerprint()}"
     limit, first = clamped(params.limit, 50, 250), _place(scope, params.cursor)
     found: list[Json] = []
@@ -92,6 +89,8 @@ async def _places(
 ) -> AsyncIterator[tuple[int, int, Json]]:
     """The matches from a *position* on, each with the position of its message and its number
     there."""
+    from threadstore.search.queries import occurrence_cursor
+
     store = server.manager.store
     cursor: str | None = occurrence_cursor(thread_id, query, max(position - 1, 0), descending=False)
     while cursor is not None:
@@ -106,6 +105,9 @@ async def _places(
 
 def _matches(turn: StoredTurn, found: Occurrence, query: SearchQuery) -> list[Json]:
     """The matches in one message, as the protocol has them."""
+    from threadstore.search.snippets import snippet
+    from threadstore.search.tokens import composed
+
     item_id = _item_id(turn, found.position)
     text = next((_message_text(i) for i in turn_items(turn) if i["id"] == item_id), "")
     text = composed(text)
@@ -135,12 +137,17 @@ def _item_id(turn: StoredTurn, position: int) -> str | None:
     return None
 
 
-def _query(
-    term: str, roles: tuple[TextRole, ...], threads: ThreadQuery | None = None
-) -> SearchQuery:
+def _query(term: str, threads: ThreadQuery | None = None) -> SearchQuery:
+    """Of messages; where *threads* are searched, of their names as well."""
+    from threadstore.search import SearchQuery, TextRole
+
     if not term:
         raise InvalidRequest("searchTerm must not be empty")
-    return SearchQuery(text=term, literal=True, roles=roles, threads=threads or ThreadQuery())
+    messages = (TextRole.USER, TextRole.ASSISTANT)
+    if threads is None:
+        return SearchQuery(text=term, literal=True, roles=messages)
+    roles = (*messages, TextRole.TITLE)
+    return SearchQuery(text=term, literal=True, roles=roles, threads=threads)
 
 
 def _place(scope: str, cursor: str | None) -> tuple[int, int]:
