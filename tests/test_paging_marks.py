@@ -13,12 +13,14 @@ from tests.golden_homes import LABELS, Golden
 from tests.history.scripts import histories
 
 from threadstore import paging
+from threadstore.errors import CorruptHistory, ThreadNotFound
 from threadstore.factory import open_store
-from threadstore.history.items import DamagedLine, RolloutItem
-from threadstore.history.lines import parse_line
+from threadstore.history.items import DamagedLine, History, RolloutItem
+from threadstore.history.lines import parse_line, parse_telling
 from threadstore.history.turns import StoredTurn, build_turns
 from threadstore.ids import new_thread_id
 from threadstore.paging import MarkedTurns, RecentMarks
+from threadstore.protocol.codex_thread import protocol_turn
 
 _ID = new_thread_id()
 _IDS = st.sampled_from([None, "a", "a", "b", "c", "rollout-3"])
@@ -82,10 +84,15 @@ class _Source:
             yield entry
 
     async def history_batches(
-        self, thread_id: str, *, after: int = 0, reverse: bool = False
+        self, thread_id: str, *, after: int = 0, reverse: bool = False, brief: bool = False
     ) -> AsyncIterator[Sequence[RolloutItem | DamagedLine]]:
         async for entry in self.iter_history(thread_id, after=after, reverse=reverse):
-            yield (entry,)
+            line = entry.line() if isinstance(entry, RolloutItem) else b""
+            if not brief or not line or parse_telling([line], 1):
+                yield (entry,)
+
+    async def load_history(self, thread_id: str) -> History:
+        return History.of(thread_id, self.entries)
 
     def turns(self) -> list[StoredTurn]:
         return list(build_turns(entry for entry in self.entries if isinstance(entry, RolloutItem)))
@@ -181,3 +188,62 @@ async def test_a_page_reads_no_more_than_it_needs() -> None:
     assert [turn.id for turn in page.items] == ["t999", "t998", "t997", "t996", "t995"]
     turns = [msgspec.structs.asdict(turn) for turn in page.items]
     assert turns[0]["first_item_number"] == 1000
+
+
+def _shown(turn: StoredTurn) -> Any:
+    return protocol_turn(turn)
+
+
+@settings(max_examples=200, deadline=None)
+@given(_HISTORIES)
+async def test_all_turns_show_what_those_of_the_whole_history_show(
+    lines: list[RolloutItem | None],
+) -> None:
+    source = _Source(1)
+    for line in lines:
+        source.append(line)
+    if any(isinstance(entry, RolloutItem) for entry in source.entries):
+        assert await paging.shown_turns(source, _ID, _shown) == list(map(_shown, source.turns()))
+
+
+@settings(max_examples=60, deadline=None)
+@given(histories())
+async def test_all_turns_of_a_plausible_history_show_the_same(lines: list[RolloutItem]) -> None:
+    source = _Source(1)
+    for line in lines:
+        source.append(line)
+    if source.entries:
+        assert await paging.shown_turns(source, _ID, _shown) == list(map(_shown, source.turns()))
+
+
+async def test_lines_of_turns_that_were_written_already_are_not_lost() -> None:
+    for late in (
+        _event("patch_apply_end", call_id="late", turn_id="t0"),
+        _event("task_complete", turn_id="t0", completed_at=9),
+        _finished("t0", "late"),
+        _event("thread_rolled_back", num_turns=18),
+        _event("thread_rolled_back", num_turns=3),
+    ):
+        source = _Source(1)
+        for number in range(20):
+            source.append(_event("task_started", turn_id=f"t{number}", started_at=7))
+            source.append(_event("user_message", message="x"))
+            source.append(_event("agent_message", message="y"))
+            if number % 7 != 5:
+                source.append(_event("task_complete", turn_id=f"t{number}"))
+        source.append(late)
+        source.append(_event("agent_message", message="z"))
+        assert await paging.shown_turns(source, _ID, _shown) == list(map(_shown, source.turns()))
+
+
+@pytest.mark.parametrize("label", LABELS)
+async def test_all_turns_of_every_golden_home_show_the_same(label: str, tmp_path: Any) -> None:
+    golden = Golden(label)
+    async with open_store(f"local:{golden.unpack(tmp_path)}") as store:
+        for thread_id in golden.ids:
+            try:
+                history = await store.load_history(thread_id)
+            except (CorruptHistory, ThreadNotFound):
+                continue
+            expected = [_shown(turn) for turn in build_turns(history.items)]
+            assert await paging.shown_turns(store, thread_id, _shown) == expected

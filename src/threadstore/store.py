@@ -238,7 +238,7 @@ class ThreadStore(abc.ABC):
     ) -> AsyncIterator[Sequence[RolloutItem | DamagedLine]]:
         """The same as :meth:`iter_history` in portions, as the store comes by them: where every
         entry counts, that takes less time. *brief*: lines that are never shown may be left out
-        (see :func:`threadstore.history.lines.telling`)."""
+        (see :func:`threadstore.history.lines.parse_telling`)."""
         async for entry in self.iter_history(thread_id, after=after, reverse=reverse):
             yield (entry,)
 
