@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.resources
 import os
 from collections.abc import Iterator
 
@@ -10,6 +11,9 @@ from psycopg import sql
 from tests.cli.conftest import Home, Run
 
 from threadstore.testing.postgres_server import ROLE, PostgresServer
+
+FOLDER = importlib.resources.files("threadstore.stores.postgres") / "migrations"
+STEPS = sorted(file.name.removesuffix(".sql") for file in FOLDER.iterdir())
 
 
 @pytest.fixture
@@ -25,9 +29,9 @@ def url(postgres_server: PostgresServer) -> Iterator[str]:
 def test_looking_changes_nothing_and_check_has_a_code(bare_cli: Run, url: str) -> None:
     for flag, code in (("--dry-run", 0), ("--check", 5)):
         result = bare_cli("migrate", "--store", url, flag)
-        assert (result.code, result.rows) == (code, [["0001_threads"]])
+        assert (result.code, result.rows) == (code, [[step] for step in STEPS])
     done = bare_cli("migrate", "--store", url, "--json")
-    assert done.json["data"][0] == {"step": "0001_threads", "applied": True}
+    assert done.json["data"] == [{"step": step, "applied": True} for step in STEPS]
     again = bare_cli("migrate", "--store", url)
     assert (again.code, again.out) == (0, "")
     assert "up to date" in again.err

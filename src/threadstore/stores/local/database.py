@@ -18,6 +18,7 @@ __all__ = [
     "LOCKED",
     "Database",
     "DatabaseDamaged",
+    "TextDamaged",
     "create_database",
     "file_identity",
     "fill_database",
@@ -45,6 +46,10 @@ _HINTS: Final[dict[type[apsw.Error], str]] = {
 
 class DatabaseDamaged(StoreUnavailable):
     """The file is no SQLite database or is damaged inside."""
+
+
+class TextDamaged(DatabaseDamaged):
+    """A text in it is not UTF-8, as in rows that others wrote. The bytes can still be read."""
 
 
 class Database:
@@ -120,7 +125,7 @@ class Database:
             except apsw.Error as error:
                 raise self._unavailable(error) from error
             except UnicodeDecodeError as error:
-                raise DatabaseDamaged(
+                raise TextDamaged(
                     f"{self.path}: {error}", hint="run `threadstore doctor` for details"
                 ) from error
             except UnicodeEncodeError:  # a lone surrogate, which SQLite cannot hold

@@ -66,9 +66,8 @@ class Shelf(msgspec.Struct, frozen=True):
 
 @functools.lru_cache(maxsize=1024)
 def _key(shelf: Shelf) -> int:
-    import json
-
-    return _digest(json.dumps(msgspec.structs.astuple(shelf)).encode())
+    facts = msgspec.structs.astuple(shelf)
+    return _digest(ascii(facts).encode())
 
 
 def _digest(data: bytes) -> int:

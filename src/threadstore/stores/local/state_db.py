@@ -21,7 +21,7 @@ from threadstore.metadata import (
     source_parent,
 )
 from threadstore.stores.local import state_values
-from threadstore.stores.local.database import Database, DatabaseDamaged
+from threadstore.stores.local.database import Database, TextDamaged
 from threadstore.stores.local.state_file import StateFile
 from threadstore.stores.local.state_rows import StateRow, column_list, decode_row
 
@@ -160,9 +160,7 @@ class StateDb:
             found = self._file.rows(
                 f"SELECT rowid, {column_list(columns)} FROM threads {where}", values
             )
-        except DatabaseDamaged as error:
-            if not isinstance(error.__cause__, UnicodeDecodeError):
-                raise
+        except TextDamaged:
             as_bytes = column_list(columns, as_bytes=True)
             found = self._file.rows(f"SELECT rowid, {as_bytes} FROM threads {where}", values)
         sections = self._sections() if found else {}

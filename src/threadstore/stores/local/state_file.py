@@ -16,6 +16,7 @@ from threadstore.stores.local.database import (
     LOCKED,
     Database,
     DatabaseDamaged,
+    TextDamaged,
     create_database,
     file_identity,
     fill_database,
@@ -170,6 +171,8 @@ class StateFile:
     def _watching(self) -> Iterator[None]:
         try:
             yield
+        except TextDamaged:
+            raise
         except DatabaseDamaged as error:
             self._give_up(str(error))
             raise
