@@ -19,6 +19,7 @@ from tests.stores.local.watched import Watched
 from threadstore.clock import UTC
 from threadstore.errors import Conflict
 from threadstore.ids import new_thread_id
+from threadstore.stores.local.codec import zstd
 from threadstore.stores.local.sync import MISSING
 from threadstore.testing import items
 
@@ -322,6 +323,22 @@ def test_another_process_finds_the_index_done(home: Watched) -> None:
     assert steps == []
     assert home.index.derived(thread_id) == derived
     assert home.listed()[thread_id].name == "named"
+
+
+def test_a_compressed_file_that_did_not_change_is_not_read_again(home: Watched) -> None:
+    home.exact = 0
+    home.sync = home.new_sync()
+    path = home.path(home.thread())
+    with open(path, "rb") as file:
+        home.write(zstd.compress(file.read()), path=path + ".zst")
+    os.unlink(path)
+    assert len(home.listed()) == 1
+    home.age()
+    home.sync.refresh()
+    steps: list[int] = []
+    home.clock.advance(60)
+    home.sync.refresh(on_progress=lambda _done, total: steps.append(total))
+    assert steps == []
 
 
 def test_what_changed_between_two_processes_is_noticed(home: Watched) -> None:

@@ -101,21 +101,14 @@ def _look_into_one(
 def _compare(home: Home, path: str, known: IndexedFile | None, found: Findings) -> None:
     """Note a file that is not as it was."""
     there = known is not None and known.problem != MISSING
-    if (
-        known is not None
-        and there
-        and _fingerprint(path)
-        == (
-            known.size,
-            known.mtime_ns,
-            known.inode,
-        )
-    ):
+    as_known = (known.size, known.mtime_ns, known.inode) if known is not None and there else None
+    if as_known is not None and _fingerprint(path) == as_known:
         return
-    file = stat_rollout(home, path)
+    file = stat_rollout(home, path)  # which may be compressed
     if file is not None:
-        found.news[file.path] = file
-        found.came = found.came or not there
+        if (file.size, file.mtime_ns, file.inode) != as_known:
+            found.news[file.path] = file
+            found.came = found.came or not there
     elif known is not None and there:  # something else has its name
         found.gone.append(known.path)
 
