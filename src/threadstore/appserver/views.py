@@ -10,7 +10,7 @@ import msgspec
 from threadstore.errors import InvalidRequest
 from threadstore.history.turns import build_turns
 from threadstore.live.ephemeral import EphemeralThread
-from threadstore.paging import shown_turns
+from threadstore.paging import MarkedTurns, shown_turns
 from threadstore.protocol.codex_thread import protocol_items, protocol_turn
 from threadstore.queries import decode_cursor, encode_cursor
 
@@ -28,6 +28,7 @@ __all__ = [
     "cursor_of",
     "items_page",
     "shown_turns_of",
+    "turn_of",
     "turns_of",
     "turns_page",
 ]
@@ -88,6 +89,16 @@ async def turns_of(server: AppServer, thread_id: str) -> tuple[StoredTurn, ...]:
     )
 
 
+async def turn_of(server: AppServer, thread_id: str, turn_id: str) -> StoredTurn | None:
+    """One turn of a thread, found without reading the others where they are marked."""
+    if isinstance(server.manager.get(thread_id), EphemeralThread):
+        turns = await turns_of(server, thread_id)
+        return next((turn for turn in turns if turn.id == turn_id), None)
+    status: OpenStatus = "in_progress" if _runs(server, thread_id) else "interrupted"
+    marked = await MarkedTurns.of(server.manager.store, thread_id, status)
+    return await marked.find(turn_id)
+
+
 async def turns_page(
     server: AppServer, thread_id: str, page: TurnsPageParams, *, cursor: str | None
 ) -> Json:
@@ -114,11 +125,14 @@ async def turns_page(
 
 async def items_page(server: AppServer, params: ItemsListParams, thread_id: str) -> Json:
     """A page of the items that turns show, in the order of the log unless asked otherwise."""
-    turns = await turns_of(server, thread_id)
-    if params.turn_id is not None:
-        turns = tuple(turn for turn in turns if turn.id == params.turn_id)
-        if not turns:
+    turns: tuple[StoredTurn, ...]
+    if params.turn_id is None:
+        turns = await turns_of(server, thread_id)
+    else:
+        turn = await turn_of(server, thread_id, params.turn_id)
+        if turn is None:
             raise InvalidRequest(f"thread {thread_id} has no turn {params.turn_id}")
+        turns = (turn,)
     entries = protocol_items(turns)
     places = list(range(len(entries)))
     if params.sort_direction == "desc":

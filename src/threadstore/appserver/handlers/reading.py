@@ -20,7 +20,7 @@ from threadstore.appserver.views import (
     cursor_of,
     items_page,
     shown_turns_of,
-    turns_of,
+    turn_of,
     turns_page,
 )
 from threadstore.errors import InvalidRequest
@@ -132,8 +132,8 @@ async def list_items(server: AppServer, _call: Call, params: ItemsListParams) ->
 
 async def read_items(server: AppServer, _call: Call, params: ItemsReadParams) -> Json:
     """Items of one turn by their ids; those that are not there are left out."""
-    turns = await turns_of(server, server.thread_id(params.thread_id))
-    entries = protocol_items(turn for turn in turns if turn.id == params.turn_id)
+    turn = await turn_of(server, server.thread_id(params.thread_id), params.turn_id)
+    entries = [] if turn is None else protocol_items([turn])
     wanted = set(params.item_ids)
     return {"data": [entry for entry in entries if entry["item"]["id"] in wanted]}
 
