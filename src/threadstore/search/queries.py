@@ -84,8 +84,10 @@ class SearchQuery(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def fingerprint(self) -> str:
-        """Names the search, so that a cursor of another one is recognised."""
+        """Names the search, so that a cursor of another one is recognised. Its times do not count:
+        who asks for the last seven days asks for later ones with each page."""
         asked = msgspec.structs.asdict(self)
+        del asked["since"], asked["until"]
         asked["threads"] = self.threads.fingerprint()
         return hashlib.sha256(msgspec.json.encode(asked)).hexdigest()[:16]
 

@@ -261,6 +261,29 @@ class SearchPageTests(Cases):
                 await store.search_threads(query)
             refused(caught.value)
 
+    async def test_the_last_days_move_on_between_two_pages(
+        self, store: ThreadStore, clock: ManualClock
+    ) -> None:
+        threads = {await said(store, clock, "needle", "a needle") for _ in range(2)}
+        now = clock.now()
+        seconds = [dt.timedelta(seconds=number) for number in (0, 1)]
+        pages = [
+            {"since": now - dt.timedelta(days=7) + each, "until": now + dt.timedelta(days=1) + each}
+            for each in seconds
+        ]
+        for ranked in (False, True):
+            queries = [search("needle", limit=1, ranked=ranked, **times) for times in pages]
+            first = await store.search_threads(queries[0])
+            second = await _next(store, queries[1], first)
+            assert {hit.thread.id for hit in (*first.items, *second.items)} == threads
+        thread = threads.pop()
+        before = await store.search_occurrences(thread, queries[0], limit=1)
+        behind = await store.search_occurrences(
+            thread, queries[1], limit=1, cursor=before.next_cursor
+        )
+        snippets = [each.snippet for each in (*before.items, *behind.items)]
+        assert snippets == ["needle", "a needle"]
+
     async def test_occurrences_in_both_directions(
         self, store: ThreadStore, clock: ManualClock
     ) -> None:
