@@ -106,16 +106,18 @@ class Entering:
     def _enter_first(self, read: Sequence[Derived]) -> None:
         """Enter files that nobody knows, of threads that nobody knows: there is nothing that has
         to be looked up. The first index of a home consists of such files."""
-        rows = {d.thread.id: self._rows.row(d.thread.id) for d in read if d.thread is not None}
+        ids = [derived.thread.id for derived in read if derived.thread is not None]
+        rows, parents = self._rows.rows(ids), self._rows.parents(ids)
         merged = [
-            self.merge(derived, row) for derived, row in zip(read, rows.values(), strict=True)
+            self._merge(derived, rows.get(thread_id), parents.get)
+            for derived, thread_id in zip(read, ids, strict=True)
         ]
         self._index.set_files(map(_indexed, read))
         for folder in {os.path.dirname(derived.path) for derived in read}:
             self._files.know_folder(folder)
         packed = (Entry(*both).pack() for both in zip(read, merged, strict=True))
         self._index.add(list(zip(merged, packed, strict=True)))
-        self._rows.merged_first(rows)
+        self._rows.merged_first({thread_id: rows.get(thread_id) for thread_id in ids})
 
     def enter_file(self, derived: Derived) -> None:
         """Enter a file that was read, and the threads that it belongs to and belonged to."""
@@ -314,11 +316,16 @@ class Entering:
 
     def merge(self, derived: Derived, row: StateRow | None) -> StoredThread:
         """What file, row and name say together."""
+        return self._merge(derived, row, self._rows.parent)
+
+    def _merge(
+        self, derived: Derived, row: StateRow | None, parent_of: Callable[[str], str | None]
+    ) -> StoredThread:
         assert derived.thread is not None
         thread_id = derived.thread.id
         name = self._names.names.get(thread_id)
         merged = merge(derived, row, name, default_provider=self._default_provider)
-        parent = self._rows.parent(thread_id) if merged.parent_thread_id is None else None
+        parent = parent_of(thread_id) if merged.parent_thread_id is None else None
         if parent is not None:
             merged = msgspec.structs.replace(merged, parent_thread_id=parent)
         return merged

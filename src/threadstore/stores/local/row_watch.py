@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Callable, Collection, Mapping
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -17,6 +17,8 @@ from threadstore.stores.local.state_rows import StateRow
 from threadstore.stores.local.watches import is_fresh
 
 __all__ = ["RowWatch"]
+
+T = TypeVar("T")
 
 _MARK_KEY: Final = "rows_mark"
 _AT_ONCE: Final = 1000
@@ -170,23 +172,32 @@ class RowWatch:
 
     def row(self, thread_id: str) -> StateRow | None:
         """The thread's row as it is now; ``None`` also while rows cannot be read."""
-        if self._state is None:
-            return None
-        try:
-            return self._state.read_row(thread_id)
-        except StoreUnavailable as error:
-            self.problem = str(error)
-            return None
+        return self._ask(lambda state: state.read_row(thread_id), None)
+
+    def rows(self, thread_ids: Collection[str]) -> dict[str, StateRow]:
+        """The same for many threads, of those that have one."""
+        return self._ask(lambda state: state.read_rows_of(thread_ids), {})
 
     def parent(self, thread_id: str) -> str | None:
         """The thread that spawned another one, as far as Codex has noted that."""
-        if self._state is None or self.problem is not None:
+        if self.problem is not None:
             return None
+        return self._ask(lambda state: state.spawn_parent(thread_id), None)
+
+    def parents(self, thread_ids: Collection[str]) -> dict[str, str]:
+        """The same for many threads, of those of which it is noted."""
+        if self.problem is not None:
+            return {}
+        return self._ask(lambda state: state.spawn_parents(thread_ids), {})
+
+    def _ask(self, ask: Callable[[StateDb], T], unknown: T) -> T:
+        if self._state is None:
+            return unknown
         try:
-            return self._state.spawn_parent(thread_id)
+            return ask(self._state)
         except StoreUnavailable as error:
             self.problem = str(error)
-            return None
+            return unknown
 
     def merged(self, thread_id: str, row: StateRow | None) -> None:
         """A thread is merged with this row: it is no news any more. In a transaction."""

@@ -127,6 +127,12 @@ class StateDb:
         rows = self._select("WHERE id = ?", [thread_id])
         return rows[0][1] if rows else None
 
+    def read_rows_of(self, thread_ids: Collection[str]) -> dict[str, StateRow]:
+        """The rows of those among *thread_ids* that have one."""
+        ids = msgspec.json.encode(list(thread_ids)).decode()
+        found = self._select("WHERE id IN (SELECT value FROM json_each(?))", [ids])
+        return {row.id: row for _, row in found}
+
     def named_file(self, thread_id: str) -> str | None:
         """The name of the file that the thread's row says; ``None`` if no row can be read."""
         with contextlib.suppress(StoreUnavailable):
@@ -205,6 +211,15 @@ class StateDb:
             "SELECT parent_thread_id FROM thread_spawn_edges WHERE child_thread_id = ?", [thread_id]
         )
         return found[0][0] if found else None
+
+    def spawn_parents(self, thread_ids: Collection[str]) -> dict[str, str]:
+        """The same for many threads, by their ids."""
+        ids = msgspec.json.encode(list(thread_ids)).decode()
+        sql = (
+            "SELECT child_thread_id, parent_thread_id FROM thread_spawn_edges"
+            " WHERE child_thread_id IN (SELECT value FROM json_each(?))"
+        )
+        return dict(reversed(self._edges(sql, [ids])))
 
     def children(self, parent_ids: Collection[str]) -> list[str]:
         """Ids that these threads spawned, by edge or by ``source``; direct children only."""
