@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 import os
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -273,8 +275,8 @@ def test_a_thread_that_gets_a_new_shelf_while_it_is_looked_for_is_found(tmp_path
     class Slow(IndexDb):
         """Another program is faster, once, between the look at the shelves and the walk."""
 
-        def rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-            found = super().rows(sql, values)
+        def read(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+            found = super().read(sql, values)
             if "FROM shelves" in sql and "provider" in sql:
                 other.upsert(msgspec.structs.replace(moving, model_provider="new"))
             return found
@@ -287,3 +289,26 @@ def test_a_thread_that_gets_a_new_shelf_while_it_is_looked_for_is_found(tmp_path
     assert [each.model_provider for each in page.items] == ["new"]
     index.close()
     other.close()
+
+
+def test_a_page_does_not_wait_for_what_another_thread_enters(tmp_path: Path) -> None:
+    index = IndexDb(str(tmp_path / "index.sqlite"))
+    index.open()
+    known = thread()
+    fill(index, [known])
+    entered, read = threading.Event(), threading.Event()
+
+    def enter() -> None:
+        with index.transaction():
+            index.upsert(thread())
+            entered.set()
+            assert read.wait(30)
+
+    with ThreadPoolExecutor(1) as pool:
+        entering = pool.submit(enter)
+        assert entered.wait(30)
+        assert [each.id for each in index.page(ThreadQuery()).items] == [known.id]
+        read.set()
+        entering.result()
+    assert len(index.page(ThreadQuery()).items) == 2
+    index.close()

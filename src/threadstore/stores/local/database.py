@@ -77,6 +77,9 @@ class Database:
         self.path = path
         self._turn = threading.RLock()
         self._depth = 0
+        self._owner: int | None = None  # the thread that is inside a transaction
+        self._beside: Database | None = None
+        self._opening = threading.Lock()
         self._synchronous = ""
         name, flags = path, apsw.SQLITE_OPEN_READONLY
         if immutable:
@@ -86,6 +89,7 @@ class Database:
             flags = apsw.SQLITE_OPEN_READWRITE | (apsw.SQLITE_OPEN_CREATE if create else 0)
         with self._translated():
             self._connection = apsw.Connection(name, flags=flags, statementcachesize=256)
+        self._identity = file_identity(path)
         self.wait_at_most(busy_timeout)
 
     def wait_at_most(self, busy_timeout: float) -> None:
@@ -100,6 +104,9 @@ class Database:
         *tidy*: the last connection folds the write-ahead log into the file and removes it. Never do
         that for a file that was replaced: the log beside it, known by name only, is another's.
         """
+        with self._opening:
+            if self._beside is not None:
+                self._beside.close(tidy=False)
         with self._turn, self._translated():
             if not tidy:
                 with contextlib.suppress(apsw.ConnectionClosedError):
@@ -113,9 +120,8 @@ class Database:
 
     @property
     def in_transaction(self) -> bool:
-        """Whether this thread is inside :meth:`transaction`; others wait until it is over."""
-        with self._turn:
-            return self._depth > 0
+        """Whether this thread is inside :meth:`transaction`."""
+        return self._owner == threading.get_ident()
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         """Every row of a query. Half characters in *values* become question marks."""
@@ -130,6 +136,27 @@ class Database:
                 ) from error
             except UnicodeEncodeError:  # a lone surrogate, which SQLite cannot hold
                 return self.rows(sql, [_without_surrogates(value) for value in values])
+
+    def read(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
+        """Every row of a query, as they were committed last: does not wait for the transaction of
+        another thread."""
+        if self._turn.acquire(blocking=False):
+            try:
+                return self.rows(sql, values)
+            finally:
+                self._turn.release()
+        return (self._reader() or self).rows(sql, values)
+
+    def _reader(self) -> Database | None:
+        """A second connection; ``None`` if the file is not there any more, or is none."""
+        with self._opening:
+            if self._beside is None and self._identity is not None:
+                reader = Database(self.path, readonly=True, busy_timeout=self.busy_timeout)
+                if file_identity(self.path) == self._identity:
+                    self._beside = reader
+                else:
+                    reader.close(tidy=False)
+            return self._beside
 
     def value(self, sql: str, values: Sequence[Any] = ()) -> Any:
         """The first value of the first row; ``None`` without rows."""
@@ -166,6 +193,7 @@ class Database:
                 self._set_synchronous(durable=durable)
                 self._begin(patience)
             self._depth += 1
+            self._owner = threading.get_ident()
             try:
                 yield
                 if self._depth == 1:
@@ -175,6 +203,8 @@ class Database:
                 raise
             finally:
                 self._depth -= 1
+                if self._depth == 0:
+                    self._owner = None
 
     def _begin(self, patience: float | None) -> None:
         usual = self.busy_timeout

@@ -202,6 +202,11 @@ class IndexDb:
         with self._watching() as database:
             return database.rows(sql, values)
 
+    def read(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """The same for lists, which do not wait for what another thread is entering."""
+        with self._watching() as database:
+            return database.read(sql, values)
+
     # Threads
 
     def upsert(self, record: StoredThread, *, derived: bytes | None = None) -> None:
@@ -281,7 +286,7 @@ class IndexDb:
                 seen.append(self.shelves())
                 return seen[0]
 
-            rows = index_query.find(query, cwds, shelves, self.rows)
+            rows = index_query.find(query, cwds, shelves, self.read)
             # Meanwhile another program may have put a thread on a shelf that is new.
             if not seen or len(seen[0]) == self._rows_of_shelves():
                 return rows
@@ -292,13 +297,13 @@ class IndexDb:
         if generation == self.generation and len(shelves) == self._rows_of_shelves():
             return shelves
         sql = "SELECT archived, displayable, kind, custom, provider FROM shelves"
-        shelves = [Shelf(bool(row[0]), bool(row[1]), *row[2:]) for row in self.rows(sql)]
+        shelves = [Shelf(bool(row[0]), bool(row[1]), *row[2:]) for row in self.read(sql)]
         if not self.in_transaction:  # what is taken back must not be remembered: rows only come
             self._shelves = self.generation, shelves
         return shelves
 
     def _rows_of_shelves(self) -> int:
-        return int(self.rows("SELECT count(*) FROM shelves")[0][0])
+        return int(self.read("SELECT count(*) FROM shelves")[0][0])
 
     def has_unread_titles(self) -> bool:
         """Whether the texts of some threads are not read yet for search terms: such threads are
