@@ -144,6 +144,14 @@ class GrowingTurn:
         self.items.append(item)
         self.places.append(position)
 
+    def pass_by(self, position: int) -> None:
+        """An item that is not kept."""
+        if self.items and self.items[-1] is _LEFT_OUT:
+            self.places[-1] = position
+        else:
+            self.items.append(_LEFT_OUT)
+            self.places.append(position)
+
     def start(self, item: RolloutItem, payload: dict[str, Any]) -> None:
         """Take time and root from an event of the turn."""
         self.root_id = text_of(payload, "root_turn_id")

@@ -147,6 +147,13 @@ class MarkFinder(TurnBuilder):
 
     def _follow(self, item: RolloutItem) -> None:
         """Take an item that may belong to the turn that comes next."""
+        current = self._current
+        if current is not None and current.explicit and self._keep == "nothing":
+            self.position = self._position = item.position or self._position + 1
+            self._index += 1
+            self._run = None
+            current.pass_by(self._position)
+            return
         position, index = self._position, self._index
         super().feed(item)
         self.position = self._position

@@ -26,6 +26,7 @@ from threadstore.stores.local import reader
 from threadstore.stores.local.fold import RECORD_KEY, Damage, Fold, FoldState
 from threadstore.stores.local.lineage import FindRollout, resolve_lineage
 from threadstore.stores.local.lines import Log
+from threadstore.stores.local.marking import LONG, KeptFile, Marking
 from threadstore.stores.local.paths import RolloutFile
 
 __all__ = ["EMPTY", "RECORD_KEY", "Damage", "Derived", "LogEnd", "derive"]
@@ -69,6 +70,9 @@ class Derived(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
     """Whether it could not be read, or stands on a file that is missing: look again later."""
     progress: bytes = b""
     """How to go on when the file has grown; empty: from its beginning."""
+    marks: bytes = b""
+    """Where its turns can be read from (``marking.py``), if it was read from its beginning and is
+    long. Kept in a place of its own."""
 
     def describes(self, file: RolloutFile) -> bool:
         """Whether it was derived from exactly this state of this file."""
@@ -215,13 +219,20 @@ def _fold_plain(
     *alone*: only as far as it turns out that the file stands on others.
     """
     rest: Entry | None = None
+    marking = None
+    if alone and fold.file.size >= LONG:
+        file = fold.file
+        marking = Marking(KeptFile(file.inode, file.size, file.mtime_ns))
     for part, whole in log.lines(end):
         if not whole:
             rest = parse_line(part[0], lines + 1, terminated=False)
             break
-        fold.add(parse_lines(part, lines + 1, 1))
+        entries = parse_lines(part, lines + 1, 1)
+        fold.add(entries)
         lines += len(part)
         end += sum(map(len, part))
+        if marking is not None:
+            marking.add(entries, lines, end, part[-1])
         if alone and _base_header(fold) is not None:
             return b""
     torn = isinstance(rest, DamagedLine)
@@ -230,6 +241,7 @@ def _fold_plain(
     descriptor, _ = log.plain()
     mark = _mark(descriptor, end)
     progress = _Progress(end=end, lines=lines, mark=mark, torn=torn, fold=fold.state())
+    fold.marks = b"" if marking is None else marking.packed()
     encoded = _encode(progress)  # now: what it shares with the fold goes on changing
     if rest is not None:
         fold.add([rest])
@@ -323,4 +335,5 @@ def _finish(fold: Fold, progress: bytes) -> Derived:
         problem=fold.problem or problem,
         incomplete=fold.incomplete,
         progress=progress,
+        marks=fold.marks,
     )

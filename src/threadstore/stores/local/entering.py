@@ -115,7 +115,7 @@ class Entering:
         self._index.set_files(map(_indexed, read))
         for folder in {os.path.dirname(derived.path) for derived in read}:
             self._files.know_folder(folder)
-        packed = (Entry(*both).pack() for both in zip(read, merged, strict=True))
+        packed = (self._packed(*both) for both in zip(read, merged, strict=True))
         self._index.add(list(zip(merged, packed, strict=True)))
         self._rows.merged_first({thread_id: rows.get(thread_id) for thread_id in ids})
 
@@ -334,10 +334,18 @@ class Entering:
         self, derived: Derived, merged: StoredThread, record: StoredThread, row: StateRow | None
     ) -> StoredThread:
         """Enter a thread as *record*. In a transaction."""
-        self._index.upsert(record, derived=Entry(derived, merged).pack())
+        self._index.upsert(record, derived=self._packed(derived, merged))
         self._files.forget_missing(record.id)
         self._rows.merged(record.id, row)
         return record
+
+    def _packed(self, derived: Derived, merged: StoredThread) -> bytes:
+        """The entry as the index keeps it; the marks of a long history go beside it."""
+        if derived.marks:
+            sql = "INSERT OR REPLACE INTO turn_marks VALUES (?, ?)"
+            self._index.rows(sql, (merged.id, derived.marks))
+            derived = msgspec.structs.replace(derived, marks=b"")
+        return Entry(derived, merged).pack()
 
     def entry(self, thread_id: str) -> Entry | None:
         """What the index keeps with a thread."""

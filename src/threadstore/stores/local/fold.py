@@ -96,6 +96,8 @@ class Fold:
         """Of the last line that is not blank."""
         self.damaged = 0
         self.damage: list[Damage] = []
+        self.marks = b""
+        """See :attr:`~threadstore.stores.local.derive.Derived.marks`."""
 
     def state(self) -> FoldState:
         """What :meth:`restore` needs. Shares what changes: encode it before going on."""

@@ -13,36 +13,13 @@ import msgspec
 from threadstore.errors import StoreUnavailable
 from threadstore.history.marks import SPACING, TurnMarks
 from threadstore.stores.local.index_db import IndexDb
+from threadstore.stores.local.marking import KeptFile, KeptTurns
 from threadstore.stores.local.paths import plain_path
 from threadstore.stores.local.places import FilePlaces, Places
 
 __all__ = ["KeptMarks"]
 
 _REMEMBERED: Final = 64
-
-
-class _File(msgspec.Struct, frozen=True, array_like=True):
-    """A file when it was read."""
-
-    inode: int
-    size: int
-    mtime_ns: int
-
-    @classmethod
-    def of(cls, status: os.stat_result) -> _File:
-        return cls(status.st_ino, status.st_size, status.st_mtime_ns)
-
-    def may_become(self, now: _File) -> bool:
-        """Whether it is the same file, which only grew."""
-        return self == now or (self.inode == now.inode and self.size < now.size)
-
-
-class _Kept(msgspec.Struct, array_like=True):
-    """What is known of one thread."""
-
-    file: _File
-    marks: TurnMarks
-    places: FilePlaces
 
 
 class KeptMarks:
@@ -59,7 +36,7 @@ class KeptMarks:
         self._index = index
         self._locate = locate
         self._places = places
-        self._known: dict[str, _Kept] = {}
+        self._known: dict[str, KeptTurns] = {}
 
     async def get(self, thread_id: str) -> TurnMarks:
         """The marks, if the thread's file is still the one in which they were found."""
@@ -70,12 +47,12 @@ class KeptMarks:
         import asyncio  # here: a list of threads needs no event loop
 
         kept = self._known.get(thread_id) or await asyncio.to_thread(self._read, thread_id)
-        now = _File.of(status)
+        now = KeptFile(status.st_ino, status.st_size, status.st_mtime_ns)
         if kept is None or not kept.file.may_become(now):
-            kept = _Kept(now, TurnMarks(), FilePlaces())
+            kept = KeptTurns(now, TurnMarks(), FilePlaces())
         elif thread_id not in self._known:
             self._places.put(status, kept.places)
-        kept = _Kept(now, kept.marks, self._places.of(status))
+        kept = KeptTurns(now, kept.marks, self._places.of(status))
         self._remember(thread_id, kept)
         return kept.marks
 
@@ -88,16 +65,16 @@ class KeptMarks:
 
             await asyncio.to_thread(self._write, thread_id, msgspec.msgpack.encode(kept))
 
-    def _remember(self, thread_id: str, kept: _Kept) -> None:
+    def _remember(self, thread_id: str, kept: KeptTurns) -> None:
         self._known.pop(thread_id, None)
         self._known[thread_id] = kept
         if len(self._known) > _REMEMBERED:
             del self._known[next(iter(self._known))]
 
-    def _read(self, thread_id: str) -> _Kept | None:
+    def _read(self, thread_id: str) -> KeptTurns | None:
         with contextlib.suppress(StoreUnavailable, msgspec.MsgspecError):
             rows = self._index.rows("SELECT data FROM turn_marks WHERE id = ?", (thread_id,))
-            return msgspec.msgpack.decode(rows[0][0], type=_Kept) if rows else None
+            return msgspec.msgpack.decode(rows[0][0], type=KeptTurns) if rows else None
         return None
 
     def _write(self, thread_id: str, data: bytes) -> None:
