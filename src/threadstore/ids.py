@@ -6,7 +6,6 @@ import os
 import re
 import threading
 import time
-import uuid
 
 from threadstore.errors import InvalidRequest
 
@@ -35,7 +34,8 @@ def new_thread_id() -> str:
         ms, sequence = _last_ms, _counter
     tail = int.from_bytes(os.urandom(8), "big") & ((1 << 62) - 1)
     value = (ms << 80) | (0x7 << 76) | (sequence << 64) | (0b10 << 62) | tail
-    return str(uuid.UUID(int=value))
+    digits = f"{value:032x}"
+    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
 
 
 def try_thread_id(text: str) -> str | None:
@@ -45,7 +45,11 @@ def try_thread_id(text: str) -> str | None:
     hyphenated lower-case one.
     """
     try:
-        return text if _is_canonical(text) else str(uuid.UUID(text))
+        if _is_canonical(text):
+            return text
+        import uuid  # here: every start would pay for it, and for what it imports
+
+        return str(uuid.UUID(text))
     except (ValueError, AttributeError, TypeError):
         return None
 

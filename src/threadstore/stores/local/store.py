@@ -372,7 +372,10 @@ class LocalThreadStore(SearchedStore):
         while True:
             if self._sync.due():
                 await in_worker(self._sync.follow)
-                self._titles.start()
+                if query.search_term is None:
+                    self._titles.start()
+                else:
+                    self._titles.start(after=0)
                 self._healer.start()
             page = self._sync.page(query, cwds)
             if page is not None:
