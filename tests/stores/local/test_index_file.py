@@ -71,6 +71,21 @@ def test_damage_that_shows_up_late_is_an_error_once(index: IndexDb, index_path: 
     assert index.count() == 1
 
 
+@pytest.mark.parametrize("ask", ["get", "page"])
+@pytest.mark.parametrize("record", [b"", b"{", b"[]", b'{"id": 5}', b"\xff\xfe", 5, "text"])
+def test_a_record_that_is_no_thread_is_damage(
+    index: IndexDb, record: bytes | int | str, ask: str
+) -> None:
+    one = thread()
+    index.upsert(one)
+    index.rows("UPDATE threads SET record = ?", (record,))
+    generation = index.generation
+    with pytest.raises(StoreUnavailable):
+        index.get(one.id) if ask == "get" else index.page(ThreadQuery())
+    assert index.generation > generation
+    assert index.page(ThreadQuery()).items == ()
+
+
 def test_a_removed_file_is_noticed(index: IndexDb, index_path: str) -> None:
     index.upsert(thread())
     generation = index.generation

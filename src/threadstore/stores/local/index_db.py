@@ -234,8 +234,14 @@ class IndexDb:
 
     def get(self, thread_id: str) -> StoredThread | None:
         """The thread."""
-        rows = self.rows("SELECT record FROM threads WHERE id = ?", (thread_id,))
-        return decode(rows[0][0]) if rows else None
+        with self._watching() as database:
+            rows = database.rows("SELECT record FROM threads WHERE id = ?", (thread_id,))
+            return decode(rows[0][0]) if rows else None
+
+    def decoded(self, record: bytes) -> StoredThread:
+        """The thread in a record of one of the other rooms."""
+        with self._watching():
+            return decode(record)
 
     def derived(self, thread_id: str) -> bytes | None:
         """The bytes that were stored with the thread."""
@@ -320,11 +326,12 @@ class IndexDb:
         once is used again while its record is the same."""
         known, fresh = self._decoded, {}
         threads = []
-        for _, thread_id, record in rows:
-            kept = known.get(thread_id, _NEVER)
-            if kept[0] != record:
-                kept = fresh[thread_id] = record, decode(record)
-            threads.append(kept[1])
+        with self._watching():
+            for _, thread_id, record in rows:
+                kept = known.get(thread_id, _NEVER)
+                if kept[0] != record:
+                    kept = fresh[thread_id] = record, decode(record)
+                threads.append(kept[1])
         if fresh and keep:
             self._decoded = {**known, **fresh} if len(known) < _CACHED else fresh
         return tuple(threads)

@@ -15,7 +15,6 @@ __all__ = ["MISSING", "IndexFiles", "MissingThread"]
 
 MISSING: Final = "the file is missing"
 """``problem`` of a file that was there, and whose thread is kept."""
-_decode: Final = msgspec.json.Decoder(StoredThread).decode
 
 
 class MissingThread(msgspec.Struct, frozen=True):
@@ -180,12 +179,18 @@ class IndexFiles:
         """A thread that was set aside."""
         sql = "SELECT since_ms, record, derived FROM missing WHERE id = ?"
         found = self._index.rows(sql, (thread_id,))
-        return MissingThread(found[0][0], _decode(found[0][1]), found[0][2]) if found else None
+        if not found:
+            return None
+        since_ms, record, derived = found[0]
+        return MissingThread(since_ms, self._index.decoded(record), derived)
 
     def missing_threads(self) -> list[MissingThread]:
         """All of them, those that went first first."""
         sql = "SELECT since_ms, record FROM missing ORDER BY since_ms, id"
-        return [MissingThread(row[0], _decode(row[1]), None) for row in self._index.rows(sql)]
+        return [
+            MissingThread(row[0], self._index.decoded(row[1]), None)
+            for row in self._index.rows(sql)
+        ]
 
     def missing_ids(self, thread_ids: Collection[str]) -> set[str]:
         """Which of *thread_ids* were set aside."""

@@ -18,6 +18,7 @@ from threadstore.queries import (
     searchable_text,
     source_matches,
 )
+from threadstore.stores.local.database import DatabaseDamaged
 
 __all__ = ["COLUMNS", "Shelf", "decode", "row_of", "shelf_of", "touched"]
 
@@ -124,8 +125,18 @@ class _Record(StoredThread, frozen=True, kw_only=True, gc=False, omit_defaults=T
 
 
 _encode: Final = msgspec.json.Encoder().encode
-decode: Final = msgspec.json.Decoder(StoredThread).decode
-"""The thread in a record."""
+_decode: Final = msgspec.json.Decoder(StoredThread).decode
+
+
+def decode(record: bytes) -> StoredThread:
+    """The thread in a record. Raises DatabaseDamaged if there is none."""
+    try:
+        return _decode(record)
+    except (msgspec.MsgspecError, ValueError, TypeError) as error:
+        raise DatabaseDamaged(
+            f"a thread in the list index cannot be read: {error}",
+            hint="run `threadstore doctor` for details",
+        ) from error
 
 
 def _record(thread: StoredThread) -> bytes:
