@@ -18,15 +18,17 @@ from tests.stores.local.text_homes import (
     ChangingHome,
     check_home,
     check_same,
+    config,
     open_home,
     text_file,
 )
 
 from threadstore import LiveThread, NewThread
-from threadstore.queries import ThreadQuery
+from threadstore.queries import ThreadPage, ThreadQuery
 from threadstore.search import SearchQuery
 from threadstore.stores.local.compression import zstd
 from threadstore.stores.local.paths import archived_path
+from threadstore.stores.local.store import LocalThreadStore
 from threadstore.testing import items
 
 BUILD = """
@@ -150,6 +152,37 @@ async def test_a_list_index_that_is_removed_changes_nothing(tmp_path: Path) -> N
                 path.unlink()
             home.grow()
             await check_home(store, random.Random(1), 2)
+
+
+class LosingStore(LocalThreadStore):
+    """Its list index is removed by somebody, so many times, as soon as it is up to date."""
+
+    def __init__(self, home: Path) -> None:
+        super().__init__(config(home))
+        self.losses = 0
+        self._lists = home
+
+    async def list_threads(self, query: ThreadQuery | None = None) -> ThreadPage:
+        page = await super().list_threads(query)
+        if self.losses:
+            self.losses -= 1
+            for path in self._lists.glob("threadstore_1.sqlite*"):
+                path.unlink()
+        return page
+
+
+@pytest.mark.parametrize("losses", [1, 2])
+async def test_a_list_index_that_is_removed_in_a_search_hides_nothing(
+    tmp_path: Path, losses: int
+) -> None:
+    make_home(tmp_path)
+    assert await answer(tmp_path) == (8, None)
+    async with LosingStore(tmp_path) as store:
+        store.losses = losses
+        page = await store.search_threads(NEEDLE)
+        assert len(page.items) == 8
+        assert (page.degraded is None) == (losses == 1)
+        assert len(await check_same(store, NEEDLE)) == 8
 
 
 async def test_a_file_that_is_locked_for_reading_is_left_alone(

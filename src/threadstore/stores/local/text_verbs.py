@@ -47,6 +47,7 @@ class TextVerbs:
         self._store = store
         self._patience = config.search_patience
         self._writers = writers
+        self._index = index
         self._serves = sync.serves
         self._texts: TextIndex | None = None
         if config.text_index and config.use_index_file:
@@ -79,8 +80,12 @@ class TextVerbs:
         texts = self._texts
 
         def search(texts: TextIndex) -> SearchPage:
+            generation = self._index.current_generation()
             degraded = texts.update(live, self._patience)
-            return self._search.threads(query, degraded)
+            page = self._search.threads(query, degraded)
+            if not self._serves() or self._index.current_generation() != generation:
+                raise DatabaseDamaged("the list index was made anew while it was searched")
+            return page
 
         await self._store.list_threads(_ANY)  # brings the list index up to date
         live = self._live_files()
@@ -139,6 +144,7 @@ class TextVerbs:
                 page = await in_worker(partial(search, texts))
             except DatabaseDamaged as error:  # and gone: once more, on a new one
                 problem = error
+                await self._store.list_threads(_ANY)
                 continue
             except StoreUnavailable as error:
                 problem = error
