@@ -66,23 +66,34 @@ class MetadataWriter:
         """The contract's ``update_thread_metadata``."""
         async with self._writers.locks.of(thread_id):
             writer = self._writers.find(thread_id)
-            thread = writer.thread if writer else await self._cold(thread_id)
             if origin is MetadataOrigin.OBSERVED:
+                thread = writer.thread if writer else await in_worker(lambda: self._cold(thread_id))
                 patch = msgspec.structs.replace(patch, name=UNSET)
                 return await self._observe(writer, thread, patch)
-            if patch.is_empty():
-                return thread
-            if thread.archived and not include_archived:
-                raise InvalidRequest.archived(
-                    thread_id, hint="unarchive it, or say include_archived"
-                )
-            return await in_worker(lambda: self._explicit(writer, thread, patch))
+            return await in_worker(
+                lambda: self._edit(thread_id, writer, patch, include_archived=include_archived)
+            )
 
-    async def _cold(self, thread_id: str) -> StoredThread:
-        thread = await in_worker(lambda: self._sync.refresh_thread(thread_id))
+    def _cold(self, thread_id: str) -> StoredThread:
+        thread = self._sync.refresh_thread(thread_id)
         if thread is None:
             raise self._sync.not_found(thread_id)
         return thread
+
+    def _edit(
+        self,
+        thread_id: str,
+        writer: LiveWriter | None,
+        patch: ThreadMetadataPatch,
+        *,
+        include_archived: bool,
+    ) -> StoredThread:
+        thread = writer.thread if writer else self._cold(thread_id)
+        if patch.is_empty():
+            return thread
+        if thread.archived and not include_archived:
+            raise InvalidRequest.archived(thread_id, hint="unarchive it, or say include_archived")
+        return self._explicit(writer, thread, patch)
 
     async def _observe(
         self, writer: LiveWriter | None, thread: StoredThread, patch: ThreadMetadataPatch

@@ -410,7 +410,7 @@ class IndexSync:
                     self._entering.store(derived, merged, record, row)
 
     def observed(self, lot: Iterable[tuple[StoredThread, ThreadMetadataPatch]]) -> None:
-        """Writers of this store have observed things: :meth:`change` for several threads."""
+        """:meth:`change` for what writers of this store have observed of several threads."""
         with self._lock, self._index.transaction():
             for after, patch in lot:
                 if patch.only_touches() and (current := self._index.get(after.id)) is not None:
@@ -430,11 +430,8 @@ class IndexSync:
                 self._index.upsert(after)
                 return
             entry = self._entering.entry(after.id) if explicit else None
-            if entry is not None:
-                kept = msgspec.structs.replace(entry, merged=said.apply(entry.merged))
-                self._index.upsert(patch.apply(current), derived=kept.pack())
-            else:
-                self._index.upsert(patch.apply(current))
+            entry = entry and msgspec.structs.replace(entry, merged=said.apply(entry.merged))
+            self._index.upsert(patch.apply(current), derived=entry.pack() if entry else None)
 
     @contextlib.contextmanager
     def following(self) -> Iterator[None]:
