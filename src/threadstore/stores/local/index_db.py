@@ -282,6 +282,16 @@ class IndexDb:
         first = query.cursor is None and query.limit <= _CACHED
         return ThreadPage(self._threads(rows, keep=first), cursor)
 
+    def threads(self) -> Iterator[StoredThread]:
+        """Every thread."""
+        cursor: str | None = None
+        while True:
+            page = self.page(ThreadQuery(archived=None, limit=1000, cursor=cursor))
+            yield from page.items
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
     def find(self, query: ThreadQuery, cwds: Collection[str] | None) -> list[tuple[Any, ...]]:
         """Sort value, id and record of the first ``limit + 1`` threads. *cwds*: those of the query,
         with links resolved."""

@@ -149,6 +149,10 @@ class IndexSync:
             self._blocked_until = self.clock.monotonic() + _PATIENCE * _REST
             _warn(error)
 
+    def look_again(self) -> None:
+        """Have the next list look for what changed, whenever the last one did."""
+        self._looked_at = None
+
     def refresh(
         self, *, force: bool = False, on_progress: Callable[[int, int], None] | None = None
     ) -> None:
@@ -471,13 +475,7 @@ class IndexSync:
 
     def threads(self) -> Iterator[StoredThread]:
         """Every thread in the index."""
-        cursor: str | None = None
-        while True:
-            page = self._index.page(ThreadQuery(archived=None, limit=1000, cursor=cursor))
-            yield from page.items
-            cursor = page.next_cursor
-            if cursor is None:
-                return
+        return self._index.threads()
 
     def missing_threads(self) -> list[MissingThread]:
         """Threads that are kept though their file is gone."""

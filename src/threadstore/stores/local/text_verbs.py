@@ -49,6 +49,7 @@ class TextVerbs:
         self._writers = writers
         self._index = index
         self._serves = sync.serves
+        self._look_again = sync.look_again
         self._texts: TextIndex | None = None
         if config.text_index and config.use_index_file:
 
@@ -87,6 +88,7 @@ class TextVerbs:
                 raise DatabaseDamaged("the list index was made anew while it was searched")
             return page
 
+        self._look_again()  # others may have written since
         await self._store.list_threads(_ANY)  # brings the list index up to date
         live = self._live_files()
         return await self._or_scan(texts, search, lambda: scan.search_threads(self._store, query))

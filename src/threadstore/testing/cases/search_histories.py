@@ -292,7 +292,8 @@ class SearchHistoryTests(Cases):
         assert await found(store, "own") == [fork.id]
         assert await found(store, "one own") == []
         own = (await store.load_history(fork.id)).position
-        assert await _places(store, fork.id, "needle") == [2, 3, own]
+        # Whether the fork's title repeats the source's first message is up to the store.
+        assert [n for n in await _places(store, fork.id, "needle") if n] == [2, 3, own]
         await store.resume_thread(source.id)
         await store.append_items(
             source.id, [items.user_item_completed(source.id, "four", "needle four")]
