@@ -10,6 +10,8 @@ import pytest
 from tests.appserver.clients import Client
 from tests.appserver.world import UNKNOWN, World
 
+from threadstore.testing import items
+
 Json = dict[str, Any]
 
 
@@ -160,6 +162,24 @@ async def test_what_is_found_comes_in_pages(client: Client) -> None:
     assert refused.message == "invalid cursor: garbage"
 
 
+async def test_a_page_of_what_is_found_can_be_turned_back(client: Client) -> None:
+    ids = await named(client, "x1", "y", "x2", "x3")
+    page = await client.ask("thread/search", searchTerm="about x", limit=2)
+    newer = await client.ask(
+        "thread/search",
+        searchTerm="about x",
+        sortDirection="asc",
+        cursor=page["backwardsCursor"],
+    )
+    assert [hit["thread"]["id"] for hit in newer["data"]] == [ids[3]]
+    back = await client.ask(
+        "thread/search", searchTerm="about x", cursor=newer["backwardsCursor"], limit=2
+    )
+    assert back["data"] == page["data"]
+    nothing = await client.ask("thread/search", searchTerm="plums")
+    assert nothing["backwardsCursor"] is None
+
+
 async def test_places_are_found_in_a_thread(client: Client) -> None:
     thread_id = await client.start(cwd="/a")
     turn = await client.turn(thread_id, "𝔘 one fish, two Fish" + " and so on" * 20)
@@ -184,6 +204,35 @@ async def test_places_are_found_in_a_thread(client: Client) -> None:
         "thread/searchOccurrences", threadId=thread_id, searchTerm="fish", cursor="9" * 5000
     )
     assert refused.message.startswith("invalid cursor: 999")
+
+
+async def test_places_are_found_in_a_turn_with_another_one_inside(world: World) -> None:
+    """As Codex 0.169 writes a review."""
+    client = await world.connect()
+    thread_id = await client.start(cwd="/a", historyMode="paginated")
+    await client.turn(thread_id, "begin")
+    await client.ask("thread/unsubscribe", threadId=thread_id)
+    said = {"type": "AgentMessage", "content": [{"type": "Text", "text": "the last fish"}]}
+    lines = [
+        items.user_item_completed(thread_id, "outer", "a fish"),
+        items.task_started("inner"),
+        items.user_item_completed(thread_id, "inner", "another fish"),
+        items.item_completed(thread_id, "outer", {**said, "id": "last"}),
+        items.task_complete("outer"),
+    ]
+    store = world.manager.store
+    await store.resume_thread(thread_id)
+    await store.append_items(thread_id, lines)
+    await store.shutdown_thread(thread_id)
+    page = await client.ask("thread/searchOccurrences", threadId=thread_id, searchTerm="fish")
+    assert [hit["turnId"] for hit in page["data"]] == ["outer", "inner", "outer"]
+    for hit in page["data"]:
+        there = await client.ask(
+            "thread/turns/list", threadId=thread_id, cursor=hit["turnCursor"], limit=1
+        )
+        [turn] = there["data"]
+        assert turn["id"] == hit["turnId"]
+        assert hit["itemId"] in [item["id"] for item in turn["items"]]
 
 
 def test_a_start_does_not_load_what_only_searches_need() -> None:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from threadstore.jsonrpc import Call
     from threadstore.metadata import StoredThread
 
-__all__ = ["MISSING", "register", "thread_query"]
+__all__ = ["MISSING", "backwards_cursor", "register", "thread_query"]
 
 Json = dict[str, Any]
 
@@ -82,7 +82,7 @@ async def list_threads(server: AppServer, _call: Call, params: ThreadListParams)
         "data": [_listed(server, thread) for thread in page.items if thread.id not in excluded],
         "readStates": {},
         "nextCursor": page.next_cursor,
-        "backwardsCursor": _backwards(query, page.items[0]) if page.items else None,
+        "backwardsCursor": backwards_cursor(query, page.items[0]) if page.items else None,
     }
 
 
@@ -91,7 +91,7 @@ def _listed(server: AppServer, thread: StoredThread) -> Json:
     return {**server.shown(thread), "canAcceptDirectInput": None}
 
 
-def _backwards(query: ThreadQuery, first: StoredThread) -> str:
+def backwards_cursor(query: ThreadQuery, first: StoredThread) -> str:
     """The cursor of a page in the other direction; it begins with *first* again (Codex 0.169)."""
     other_way = msgspec.structs.replace(query, descending=not query.descending, cursor=None)
     before = UUID(int=(1 << 128) - 1 if other_way.descending else 0)

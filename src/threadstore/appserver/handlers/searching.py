@@ -5,13 +5,14 @@ What searches are made of is imported by the first one: it takes longer than a f
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from threadstore.appserver.handlers.reading import MISSING, thread_query
+from threadstore.appserver.handlers.reading import MISSING, backwards_cursor, thread_query
 from threadstore.appserver.params import SearchOccurrencesParams, SearchParams, ThreadListParams
 from threadstore.appserver.views import clamped, cursor_of
 from threadstore.errors import InvalidRequest
 from threadstore.history.shown import ShownItems
+from threadstore.paging import turn_cursor
 from threadstore.protocol.codex_items import turn_items
 from threadstore.queries import ThreadQuery, decode_cursor, encode_cursor
 
@@ -21,11 +22,16 @@ if TYPE_CHECKING:
     from threadstore.appserver.server import AppServer
     from threadstore.history.turns import StoredTurn
     from threadstore.jsonrpc import Call
+    from threadstore.queries import TurnPage
     from threadstore.search import Occurrence, SearchQuery
+    from threadstore.store import ThreadStore
 
 __all__ = ["register"]
 
 Json = dict[str, Any]
+
+_TURNS_AT_ONCE: Final = 8
+"""Turns that may be open at once, more than Codex has."""
 
 
 def register(server: AppServer) -> None:
@@ -61,7 +67,7 @@ async def search(server: AppServer, call: Call, params: SearchParams) -> Json:
             {"thread": server.shown(hit.thread), "snippet": hit.found.snippet} for hit in page.items
         ],
         "nextCursor": page.next_cursor,
-        "backwardsCursor": None,
+        "backwardsCursor": backwards_cursor(threads, page.items[0].thread) if page.items else None,
     }
 
 
@@ -96,11 +102,32 @@ async def _places(
     while cursor is not None:
         page = await server.manager.search_occurrences(thread_id, query, cursor=cursor, limit=100)
         for found in page.items:
-            turns = await store.list_turns(thread_id, cursor=found.turn_cursor, limit=1)
-            for turn in turns.items:
-                for number, place in enumerate(_matches(turn, found, query)):
-                    yield found.position, number, place
+            turn = await _turn_of(store, found)
+            for number, place in enumerate(_matches(turn, found, query) if turn else ()):
+                yield found.position, number, place
         cursor = page.next_cursor
+
+
+async def _turn_of(store: ThreadStore, found: Occurrence) -> StoredTurn | None:
+    """The turn of a message: that of its cursor, or a later one, which was opened again behind the
+    message, as the turn is in which a review runs (Codex 0.169)."""
+    turns = await store.list_turns(found.thread_id, cursor=found.turn_cursor, limit=1)
+    turn = _with_position(turns, found.position)
+    if turn is None:
+        cursor = turn_cursor(found.thread_id, found.position, descending=False)
+        turns = await store.list_turns(
+            found.thread_id, cursor=cursor, limit=_TURNS_AT_ONCE, descending=False
+        )
+        turn = _with_position(turns, found.position)
+    return turn
+
+
+def _with_position(turns: TurnPage, position: int) -> StoredTurn | None:
+    """The turn that has the line at *position*."""
+    for turn in turns.items:
+        if any(item.position == position for item in turn.items):
+            return turn
+    return None
 
 
 def _matches(turn: StoredTurn, found: Occurrence, query: SearchQuery) -> list[Json]:
@@ -120,7 +147,7 @@ def _matches(turn: StoredTurn, found: Occurrence, query: SearchQuery) -> list[Js
                 "start": _units(line[: marks[0].start]),
                 "end": _units(line[: marks[0].end]),
             },
-            "turnCursor": found.turn_cursor,
+            "turnCursor": turn_cursor(found.thread_id, turn.listed_position, descending=True),
         }
         for span in query.wanted().spans(text)
         for line, marks in [snippet(text, [span])]
