@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,8 +19,14 @@ from threadstore import open_store
 from threadstore.config import LocalStoreConfig
 from threadstore.ids import new_thread_id
 from threadstore.queries import ThreadQuery
+from threadstore.stores.local.entering import Entering
+from threadstore.stores.local.index_files import IndexFiles
+from threadstore.stores.local.looking import Findings, look_into
+from threadstore.stores.local.pace import Pace
+from threadstore.stores.local.row_watch import RowWatch
 from threadstore.stores.local.store import LocalThreadStore
 from threadstore.stores.local.sync import EXACT
+from threadstore.stores.local.watches import FolderWatch, NameWatch
 from threadstore.testing import items
 
 READ: list[str] = []
@@ -141,6 +150,62 @@ def test_the_background_notices_all_that_a_full_look_does(home: Large) -> None:
     assert changed not in listed
     assert listed[row].model == "quiet"
     assert listed[home.olds[3]].name == "named"
+
+
+def test_processes_that_end_at_once_notice_an_old_file_that_grew(home: Large) -> None:
+    for number in range(6, 700):  # more than one process looks at
+        home.old(number)
+    home.next_list()
+    changed = {home.olds[0], next(iter(home.listed()))}
+    for thread_id in changed:
+        path = home.listed()[thread_id].rollout_path
+        assert path is not None
+        home.append(path, items.turn_context(model="later"))
+    for _ in range(2):
+        home.sync = home.new_sync()
+        listed = home.next_list()
+    assert {thread.id for thread in listed.values() if thread.model == "later"} == changed
+
+
+def test_what_the_background_left_undone_is_done_by_lists(home: Large) -> None:
+    gone, moved = home.olds[0], home.olds[1]
+    os.unlink(home.old_path(gone, 1))
+    shutil.rmtree(os.path.dirname(home.old_path(moved, 2)))
+    assert not home.sync.heal(lambda _seconds: True)
+    assert home.listed().keys().isdisjoint({gone, moved})
+
+
+def test_files_that_go_while_they_are_looked_at_hold_up_nobody(home: Large) -> None:
+    folder = f"{home.home.sessions}/2025/03/01"
+    for _ in range(30):
+        thread_id = new_thread_id()
+        name = f"rollout-2025-03-01T00-00-00-{thread_id}.jsonl"
+        home.write([header(thread_id), *items.turn("t1", "new")], path=f"{folder}/{name}")
+    found = Findings()
+    files = IndexFiles(home.index)
+    look_into(home.home, files, [folder], FolderWatch(files), found, thorough=True)
+    assert len(found.news) == 30
+    shutil.rmtree(folder)
+    names, rows = NameWatch(home.home, home.index), RowWatch(None, home.index, files)
+    entering = Entering(
+        home.home,
+        home.index,
+        files,
+        names,
+        rows,
+        default_provider="default",
+        clock=home.clock,
+        is_live=home.live.__contains__,
+    )
+    began = time.monotonic()
+    assert entering.read(found.news.values()) == []
+    assert time.monotonic() - began < 1.5  # waiting for each takes 3 s
+
+
+def test_waiting_is_no_reason_for_a_long_rest() -> None:
+    pace = Pace()
+    threading.Event().wait(0.05)
+    assert 0.05 <= pace.rest() < 0.5
 
 
 def test_the_background_stops_where_it_is_told_to(home: Large) -> None:

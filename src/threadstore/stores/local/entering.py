@@ -78,6 +78,8 @@ class Entering:
         return self._derive(file, self._files.get(file.path))
 
     def _derive(self, file: RolloutFile, known: IndexedFile | None) -> Derived | None:
+        if existing_path(file.path) is None:  # opening it would wait for it, and a list for that
+            return None
         entry = self.entry(known.thread_id) if known is not None and known.thread_id else None
         before = entry.derived if entry is not None and entry.derived.path == file.path else None
         try:

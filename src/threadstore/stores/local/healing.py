@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import threading
-import time
-from typing import Final
 
 from threadstore.errors import StoreUnavailable
 from threadstore.stores.local.sync import IndexSync
 
 __all__ = ["Healer"]
-
-_REST: Final = 20
-"""A look is followed by a rest that is that many times as long: 5 % of one core at most."""
 
 
 class Healer:
@@ -38,13 +33,10 @@ class Healer:
             thread.join()
 
     def _run(self) -> None:
-        rest = self._sync.interval
-        while not self._stop.wait(rest):
-            started = time.perf_counter()
+        while not self._stop.wait(self._sync.interval):
             try:
                 self._sync.heal(self._stop.wait)
             except StoreUnavailable as error:
                 from logging import getLogger  # here: every start would pay for it
 
                 getLogger(__name__).warning("not every file could be looked at: %s", error)
-            rest = max(self._sync.interval, _REST * (time.perf_counter() - started))

@@ -15,6 +15,7 @@ __all__ = ["MISSING", "IndexFiles", "MissingThread"]
 
 MISSING: Final = "the file is missing"
 """``problem`` of a file that was there, and whose thread is kept."""
+_REACHED: Final = "looked_down_to"
 
 
 class MissingThread(msgspec.Struct, frozen=True):
@@ -104,6 +105,17 @@ class IndexFiles:
             " CROSS JOIN files ON files.thread_id = newest.id"
         )
         return self._files(sql, (threads,))
+
+    def further(self, count: int) -> list[IndexedFile]:
+        """Files behind the one at which a walk through all has stopped, the newest first."""
+        reached = self._index.meta(_REACHED)
+        before = os.fsencode(reached) if reached else b"\xff"
+        sql = "SELECT * FROM files WHERE path < ? ORDER BY path DESC LIMIT ?"
+        return self._files(sql, (before, count))
+
+    def set_reached(self, path: str) -> None:
+        """Where that walk has stopped; empty: it begins again."""
+        self._index.set_meta(_REACHED, path)
 
     def count(self) -> int:
         """Number of files; a look at all of them."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -12,7 +14,12 @@ from threadstore.stores.local.index_files import MISSING, IndexFiles
 from threadstore.stores.local.paths import Home, RolloutFile, plain_path, read_folder, stat_rollout
 from threadstore.stores.local.watches import UNSURE, FolderWatch
 
-__all__ = ["Findings", "look_at", "look_into"]
+__all__ = ["Findings", "batches", "look_at", "look_further", "look_into"]
+
+T = TypeVar("T")
+
+_FURTHER: Final = 500
+"""Files that a process looks at beyond those that are likely to have changed: 2 ms."""
 
 
 class Findings(msgspec.Struct):
@@ -28,6 +35,18 @@ class Findings(msgspec.Struct):
     """Folders that were read, with their times before."""
     lost: list[str] = []
     """Folders that are gone."""
+    reached: str | None = None
+    """The file at which going on from process to process has stopped."""
+
+    def put_off(self, later: Findings) -> None:
+        """Leave to *later* what is gone: it may have been moved to where nobody looked yet. Should
+        that not come to its end, the next list reads the folders again."""
+        for path in self.gone:
+            self.marks[os.path.dirname(path)] = UNSURE
+        later.gone += self.gone
+        later.lost += self.lost
+        self.gone, self.lost = [], []
+
     problems: dict[str, str] = {}
     """Folders and names that could not be read, with the reason."""
 
@@ -56,6 +75,23 @@ def look_at(home: Home, known: Iterable[IndexedFile], found: Findings) -> None:
     for file in known:
         if file.path not in found.news:
             _compare(home, file.path, file, found)
+
+
+def look_further(home: Home, files: IndexFiles, found: Findings) -> None:
+    """Go on with a look at every file where another process has stopped. Where processes are too
+    short for a background, together they do what that does."""
+    portion = files.further(_FURTHER)
+    found.reached = portion[-1].path if len(portion) == _FURTHER else ""
+    look_at(home, portion, found)
+
+
+def batches(things: Iterable[T], size: int) -> Iterator[tuple[int, list[T]]]:
+    """Portions, with the number of things done when the portion is."""
+    rest = iter(things)
+    done = 0
+    while batch := list(islice(rest, size)):
+        done += len(batch)
+        yield done, batch
 
 
 def _look_into_one(

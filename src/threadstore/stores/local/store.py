@@ -372,6 +372,7 @@ class LocalThreadStore(SearchedStore):
         while True:
             if self._sync.due():
                 await in_worker(self._sync.follow)
+                self._check_open()  # nothing begins behind a store that was closed meanwhile
                 if query.search_term is None:
                     self._titles.start()
                 else:

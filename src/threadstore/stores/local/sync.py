@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
-from itertools import islice
 from typing import Final, TypeVar
 
 import msgspec
@@ -29,8 +28,9 @@ from threadstore.stores.local.derive import LogEnd
 from threadstore.stores.local.entering import Entering
 from threadstore.stores.local.index_db import IndexDb
 from threadstore.stores.local.index_files import MISSING, IndexFiles, MissingThread
-from threadstore.stores.local.looking import Findings, look_at, look_into
+from threadstore.stores.local.looking import Findings, batches, look_at, look_further, look_into
 from threadstore.stores.local.merge import settle
+from threadstore.stores.local.pace import Pace
 from threadstore.stores.local.paths import Home, RolloutFile, stat_rollout
 from threadstore.stores.local.row_watch import RowWatch
 from threadstore.stores.local.state_db import StateDb
@@ -199,24 +199,28 @@ class IndexSync:
         self._blocked_until = None
 
     def heal(self, stopped: Callable[[float], bool] = lambda _seconds: False) -> bool:
-        """A full look in portions, for the background: between two of them anybody may have a turn.
+        """A full look in portions, for the background, with a rest after each that leaves the core
+        to others.
 
         *stopped* waits some seconds and says whether to stop. Whether it came to its end.
         """
-        last = Findings()  # what is gone here may have been moved to where nobody looked yet
-        for _, portion in _batches(self._every_folder(), _PORTION):
-            found = Findings(problems=last.problems)
+        last = Findings()
+        for _, portion in batches(self._every_folder(), _PORTION):
+            found, pace = Findings(problems=last.problems), Pace()
             look_into(self._home, self._files, portion, self._folders, found, thorough=True)
-            last.gone += found.gone
-            found.gone = []
+            rest = pace.rest()
+            found.put_off(last)
             with self._refreshing:
                 self._apply(found)
-            if stopped(0.001):
+            if stopped(rest):
                 return False
         with self._refreshing:
             self._apply(last, full=True)
+        pace = Pace()
         compared = None if self._rows.complete else self._rows.compare()
-        for _, batch in _batches(sorted(compared.changed) if compared else (), _BATCH):
+        if compared is not None and stopped(pace.rest()):
+            return False
+        for _, batch in batches(sorted(compared.changed) if compared else (), _BATCH):
             with self._refreshing:
                 self._merge(batch)
             if stopped(0.001):
@@ -255,6 +259,8 @@ class IndexSync:
             self.problems = found.problems
         else:
             look_at(self._home, self._files.of_newest(_LIKELY), found)
+            if self._looked_at is None:
+                look_further(self._home, self._files, found)
             self.problems |= found.problems
         return found
 
@@ -278,7 +284,7 @@ class IndexSync:
                 filling.start(self._index, self._files)
         self._entering.start_look()
         try:
-            for done, batch in _batches(list(news.values()), _BATCH):
+            for done, batch in batches(list(news.values()), _BATCH):
                 self._enter_files(batch, patience)
                 if on_progress is not None:
                     on_progress(done, len(news))
@@ -286,8 +292,11 @@ class IndexSync:
             self._entering.end_look()
         # Last, so that a thread whose file has moved is in the index all the time.
         gone = [path for path in found.gone if path not in news]
-        if gone or self._folders.news(found.marks, found.lost):
+        reached = found.reached
+        if gone or reached is not None or self._folders.news(found.marks, found.lost):
             with self._lock, self._index.transaction(patience=patience):
+                if reached is not None:
+                    self._files.set_reached(reached)
                 for path in gone:
                     self._entering.forget_file(path)
                 self._folders.settle(found.marks, found.lost)
@@ -303,7 +312,7 @@ class IndexSync:
         """Merge the threads again whose row or name has changed."""
         with self._lock:
             changed = self._rows.changed_ids | self._names.changed_ids
-        for _, batch in _batches(sorted(changed), _BATCH):
+        for _, batch in batches(sorted(changed), _BATCH):
             self._merge(batch, patience)
             self._rows.changed_ids.difference_update(batch)
             self._names.changed_ids.difference_update(batch)
@@ -486,12 +495,3 @@ def _warn(error: StoreUnavailable) -> None:
     from logging import getLogger  # here: every start would pay for it
 
     getLogger(__name__).warning("the list index has to follow later: %s", error)
-
-
-def _batches(things: Iterable[T], size: int) -> Iterator[tuple[int, list[T]]]:
-    """Portions, with the number of things done when the portion is."""
-    rest = iter(things)
-    done = 0
-    while batch := list(islice(rest, size)):
-        done += len(batch)
-        yield done, batch
