@@ -152,6 +152,21 @@ def test_the_background_notices_all_that_a_full_look_does(home: Large) -> None:
     assert listed[home.olds[3]].name == "named"
 
 
+def test_a_home_that_was_copied_with_its_index_stands_for_itself(
+    home: Large, tmp_path: Path
+) -> None:
+    home.close()
+    shutil.copytree(home.folder, tmp_path / "copy")
+    copy = Watched(tmp_path / "copy")
+    gone = home.olds[0]
+    os.unlink(home.old_path(gone, 1).replace(str(home.folder), str(copy.folder)))
+    new = home.old(2)  # in the one that was copied
+    listed = copy.listed()
+    copy.close()
+    assert gone not in listed and new not in listed and len(listed) == 124
+    assert all(f"{thread.rollout_path}".startswith(copy.home.home) for thread in listed.values())
+
+
 def test_processes_that_end_at_once_notice_an_old_file_that_grew(home: Large) -> None:
     for number in range(6, 700):  # more than one process looks at
         home.old(number)

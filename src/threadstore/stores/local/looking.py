@@ -111,6 +111,8 @@ def _look_into_one(
     mark = found.marks[folder] = watch.mark(folder)
     is_root = folder in (home.sessions, home.archived)
     try:
+        if not f"{folder}/".startswith((f"{home.sessions}/", f"{home.archived}/")):
+            raise FileNotFoundError(folder)  # of the home that this one was copied from
         content = read_folder(folder, note_problem)
     except FileNotFoundError:
         if not is_root:

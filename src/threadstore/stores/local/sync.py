@@ -336,6 +336,10 @@ class IndexSync:
             self._names.reset()
             self._rows.reset()
             self._folders.reset()
+            if self._home.sessions not in self._folders.known:
+                self._size = (
+                    None  # it was copied or moved with its home: nobody has looked here yet
+                )
             self._looked_at = None
             self._generation = generation
 
