@@ -16,7 +16,8 @@ from tests.stores.local.state_helpers import execute
 
 from threadstore.errors import StoreUnavailable
 from threadstore.queries import ThreadQuery
-from threadstore.stores.local.index_db import IndexDb
+from threadstore.stores.local.index_db import SCHEMA_VERSION, IndexDb
+from threadstore.stores.local.index_rows import Shelf
 
 Locked = Callable[..., AbstractContextManager[None]]
 RunWithoutRights = Callable[[str, str], str]
@@ -86,6 +87,13 @@ def test_a_record_that_is_no_thread_is_damage(
     assert index.page(ThreadQuery()).items == ()
 
 
+def test_the_keys_of_shelves_belong_to_the_schema_version() -> None:
+    """Who changes what a key is made of has to change the version, or filtered lists of an index
+    that is there are empty; then the numbers here, too."""
+    shelf = Shelf(archived=False, displayable=True, kind="cli", custom=None, provider="openai")
+    assert (SCHEMA_VERSION, shelf.key) == (6, -7917224207471494488)
+
+
 def test_a_removed_file_is_noticed(index: IndexDb, index_path: str) -> None:
     index.upsert(thread())
     generation = index.generation
@@ -133,7 +141,8 @@ def test_a_locked_file_is_replaced_by_memory(
 
 READ_ONLY_IMPORTS = """
 from threadstore.queries import ThreadQuery
-from threadstore.stores.local.index_db import IndexDb
+from threadstore.stores.local.index_db import SCHEMA_VERSION, IndexDb
+from threadstore.stores.local.index_rows import Shelf
 memory = IndexDb(None)
 memory.open()
 memory.page(ThreadQuery())
@@ -177,7 +186,8 @@ WRITER = """
 import datetime as dt, sys
 from threadstore.ids import new_thread_id
 from threadstore.metadata import StoredThread
-from threadstore.stores.local.index_db import IndexDb
+from threadstore.stores.local.index_db import SCHEMA_VERSION, IndexDb
+from threadstore.stores.local.index_rows import Shelf
 now = dt.datetime.now(dt.timezone.utc)
 index = IndexDb(sys.argv[1])
 index.open()

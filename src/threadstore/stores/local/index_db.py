@@ -28,7 +28,7 @@ from threadstore.stores.local.index_rows import COLUMNS, Shelf, decode, row_of, 
 
 __all__ = ["LATER", "IndexDb", "IndexedFile", "decode_file"]
 
-SCHEMA_VERSION: Final = 5
+SCHEMA_VERSION: Final = 6
 LATER: Final = "threadstore_1_later.sql"
 """What can be made when the rows are there."""
 _CACHED: Final = 1000  # decoded threads kept: those of first pages, which are asked for again
