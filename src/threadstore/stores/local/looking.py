@@ -11,7 +11,15 @@ import msgspec
 
 from threadstore.stores.local.index_db import IndexedFile
 from threadstore.stores.local.index_files import MISSING, IndexFiles
-from threadstore.stores.local.paths import Home, RolloutFile, plain_path, read_folder, stat_rollout
+from threadstore.stores.local.paths import (
+    FolderContent,
+    Home,
+    OnError,
+    RolloutFile,
+    plain_path,
+    read_folder,
+    stat_rollout,
+)
 from threadstore.stores.local.watches import UNSURE, FolderWatch
 
 __all__ = ["Findings", "batches", "look_at", "look_further", "look_into"]
@@ -111,9 +119,7 @@ def _look_into_one(
     mark = found.marks[folder] = watch.mark(folder)
     is_root = folder in (home.sessions, home.archived)
     try:
-        if not f"{folder}/".startswith((f"{home.sessions}/", f"{home.archived}/")):
-            raise FileNotFoundError(folder)  # of the home that this one was copied from
-        content = read_folder(folder, note_problem)
+        content = _read(home, folder, note_problem)
     except FileNotFoundError:
         if not is_root:
             del found.marks[folder]
@@ -134,6 +140,12 @@ def _look_into_one(
     if mark is None:  # it came between two calls
         found.marks[folder] = UNSURE
     return [inner for inner in content.folders if inner not in watch.known]
+
+
+def _read(home: Home, folder: str, on_error: OnError) -> FolderContent:
+    if not f"{folder}/".startswith((f"{home.sessions}/", f"{home.archived}/")):
+        raise FileNotFoundError(folder)  # of the home that this one was copied from
+    return read_folder(folder, on_error)
 
 
 def _compare(home: Home, path: str, known: IndexedFile | None, found: Findings) -> None:
