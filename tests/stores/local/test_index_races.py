@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import apsw
@@ -183,6 +184,19 @@ def test_a_list_waits_for_a_locked_index_once(home: Watched, locked: Locked) -> 
     assert watched.sync.due()
     watched.sync.follow()
     assert watched.listed().keys() == whole | {new}
+    watched.close()
+
+
+def test_a_first_list_waits_while_another_process_fills_the_index(
+    home: Watched, locked: Locked
+) -> None:
+    watched = Watched(home.folder)
+    with ThreadPoolExecutor(1) as pool, locked(watched.home.index_db):
+        following = pool.submit(watched.sync.follow)
+        with pytest.raises(TimeoutError):
+            following.result(1)  # longer than a list that can be served waits
+    assert len(watched.listed()) == COUNT
+    following.result()
     watched.close()
 
 

@@ -109,13 +109,14 @@ class IndexFiles:
     def further(self, count: int) -> list[IndexedFile]:
         """Files behind the one at which a walk through all has stopped, the newest first."""
         reached = self._index.meta(_REACHED)
-        before = os.fsencode(reached) if reached else b"\xff"
+        before = b"\xff" if reached is None else os.fsencode(reached)
         sql = "SELECT * FROM files WHERE path < ? ORDER BY path DESC LIMIT ?"
         return self._files(sql, (before, count))
 
-    def set_reached(self, path: str) -> None:
-        """Where that walk has stopped; empty: it begins again."""
-        self._index.set_meta(_REACHED, path)
+    def set_reached(self, path: str | None) -> None:
+        """Where that walk has stopped, if it has gone on."""
+        if path is not None:
+            self._index.set_meta(_REACHED, path)
 
     def count(self) -> int:
         """Number of files; a look at all of them."""

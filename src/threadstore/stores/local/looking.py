@@ -26,6 +26,8 @@ __all__ = ["Findings", "batches", "look_at", "look_further", "look_into"]
 
 T = TypeVar("T")
 
+_BEGINNING: Final = "~"
+"""Of a walk from the last path to the first one: behind all that begin with a slash."""
 _FURTHER: Final = 500
 """Files that a process looks at beyond those that are likely to have changed: 2 ms."""
 
@@ -89,7 +91,7 @@ def look_further(home: Home, files: IndexFiles, found: Findings) -> None:
     """Go on with a look at every file where another process has stopped. Where processes are too
     short for a background, together they do what that does."""
     portion = files.further(_FURTHER)
-    found.reached = portion[-1].path if len(portion) == _FURTHER else ""
+    found.reached = portion[-1].path if portion else _BEGINNING
     look_at(home, portion, found)
 
 

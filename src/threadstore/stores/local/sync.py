@@ -53,7 +53,7 @@ _MOVES: Final = 3
 _PATIENCE: Final = 0.5
 """Seconds that a list waits for another program that keeps our index locked."""
 _REST: Final = 20
-"""How many times as long as it took the background rests, and a list does not wait again."""
+"""How many times as long as it waited a list does not wait again."""
 
 
 class IndexSync:
@@ -181,6 +181,7 @@ class IndexSync:
     ) -> None:
         self._load()
         first = self._size is None
+        patience = None if first else patience  # nothing could be served instead
         overdue = self._overdue()
         full = force or first or (overdue and not self.is_large)
         self._names.update()
@@ -248,8 +249,8 @@ class IndexSync:
     # Looking
 
     def _every_folder(self) -> list[str]:
-        roots = (self._home.sessions, self._home.archived)
-        return list(dict.fromkeys((*roots, *sorted(self._folders.known))))
+        home = self._home
+        return list(dict.fromkeys((home.sessions, home.archived, *sorted(self._folders.known))))
 
     def _look(self, *, full: bool) -> Findings:
         found = Findings()
@@ -292,11 +293,9 @@ class IndexSync:
             self._entering.end_look()
         # Last, so that a thread whose file has moved is in the index all the time.
         gone = [path for path in found.gone if path not in news]
-        reached = found.reached
-        if gone or reached is not None or self._folders.news(found.marks, found.lost):
+        if gone or found.reached or self._folders.news(found.marks, found.lost):
             with self._lock, self._index.transaction(patience=patience):
-                if reached is not None:
-                    self._files.set_reached(reached)
+                self._files.set_reached(found.reached)
                 for path in gone:
                     self._entering.forget_file(path)
                 self._folders.settle(found.marks, found.lost)
@@ -392,8 +391,7 @@ class IndexSync:
 
     def not_found(self, thread_id: str) -> ThreadNotFound:
         """Why there is no such thread."""
-        missing = self._files.missing(thread_id)
-        if missing is None:
+        if (missing := self._files.missing(thread_id)) is None:
             return ThreadNotFound(thread_id)
         return ThreadNotFound(
             thread_id,
