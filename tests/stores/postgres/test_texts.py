@@ -52,6 +52,14 @@ async def found(store: PostgresThreadStore, text: str, *, literal: bool = False)
     return [hit.thread.id for hit in page.items]
 
 
+async def test_no_word_is_one_of_our_own(open_with: OpenStore) -> None:
+    """A policy stands in for the words of a search; texts with its word could not be written."""
+    async with open_with(tenant="acme") as acme:
+        thread = await spoken(acme, "nothing NO_WORD no word NOTHING")
+        for text in ("nothing", "NO_WORD", "word"):
+            assert await found(acme, text) == [thread]
+
+
 async def test_the_words_of_another_tenant_are_never_found(open_with: OpenStore) -> None:
     async with open_with(tenant="acme") as acme, open_with(tenant="zeta") as zeta:
         ours = await spoken(acme, "the secret plan")

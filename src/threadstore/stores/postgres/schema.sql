@@ -144,7 +144,7 @@ CREATE INDEX threads_source ON threadstore.threads USING btree (tenant, source_k
 
 CREATE INDEX threads_updated ON threadstore.threads USING btree (tenant, updated_at, thread_id) WHERE (archived_at IS NULL);
 
-CREATE POLICY search ON threadstore.thread_texts AS RESTRICTIVE FOR SELECT USING ((words @@ (COALESCE(NULLIF(current_setting('threadstore.search'::text, true), ''::text), '!nothing'::text))::tsquery));
+CREATE POLICY search ON threadstore.thread_texts AS RESTRICTIVE FOR SELECT USING ((words @@ (COALESCE(NULLIF(current_setting('threadstore.search'::text, true), ''::text), '!NO_WORD'::text))::tsquery));
 
 CREATE POLICY tenant ON threadstore.thread_items USING ((tenant = current_setting('threadstore.tenant'::text, true)));
 

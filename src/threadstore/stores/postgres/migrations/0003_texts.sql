@@ -44,8 +44,9 @@ CREATE POLICY tenant ON threadstore.thread_text_marks
 -- Whoever is held to row-level security has no use of an index on words: the server lets conditions
 -- of a statement touch a row only after the policies have, unless it knows that they tell nobody
 -- anything, and it does not know that of text search. A condition of a policy may use the index. So
--- a search says its words like its tenant. Without any, this takes nothing away.
+-- a search says its words like its tenant. Without any, this takes nothing away: no word of ours has
+-- a capital letter or an underscore.
 CREATE POLICY search ON threadstore.thread_texts AS RESTRICTIVE FOR SELECT
     USING (words @@ coalesce(
-        nullif(current_setting('threadstore.search', true), ''), '!nothing'
+        nullif(current_setting('threadstore.search', true), ''), '!NO_WORD'
     )::tsquery);
