@@ -173,6 +173,6 @@ ALTER TABLE threadstore.threads ENABLE ROW LEVEL SECURITY;
 INSERT INTO threadstore.migrations (version, name, checksum) VALUES
     (1, 'threads', '27c35fffdfe5f5428c138865f31d9c74773be122fe91692896d443023b945fd6'),
     (2, 'models_and_remotes', '125a391173b7ef4ed675759b970880a20b86813e802519fe1bd3cea148cd6d7a'),
-    (3, 'texts', 'fd522f4da8f89b998ea0eeeaa85b1f8975807442951668da86465fd5fb4755ba'),
+    (3, 'texts', '9cb68021f020ecc621521be74640604fa2c03e6cd2722f7ea84332c755993c2c'),
     (4, 'lists', '467d33dc1157b36e74585aa103ea6b6ae04a81338e3afea491cbe175c473fe9d'),
     (5, 'names', '266c4e8c17ef8310656e9a56b0d680f2dd6d58d9bcba548aae0ba59c6535dc4f');
