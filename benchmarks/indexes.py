@@ -14,9 +14,9 @@ from threadstore.stores.local.index_db import IndexDb
 
 __all__ = ["BUSY", "ORIGIN", "QUIET", "RARE", "made_index", "synthetic_threads"]
 
-BUSY: Final = "/work/everything"
+BUSY: Final = "/home/dev/everything"
 """The folder of nine threads in ten."""
-QUIET: Final = "/work/seldom"
+QUIET: Final = "/home/dev/seldom"
 """The folder of three threads."""
 RARE: Final = "zanzibar"
 """In the title of twenty threads."""
@@ -59,7 +59,7 @@ def synthetic_threads(number: int) -> Iterator[StoredThread]:
         created = _START + dt.timedelta(seconds=60 * place)
         millis = int(created.timestamp() * 1000)
         busy = chance.random() < 0.9
-        folder = BUSY if busy else f"/work/project-{chance.randrange(2000)}"
+        folder = BUSY if busy else f"/home/dev/project-{chance.randrange(2000)}"
         text = " ".join(chance.choices(words, k=40))
         yield StoredThread(
             id=_id(millis, chance),
