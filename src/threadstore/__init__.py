@@ -6,6 +6,7 @@ History creates a thread; metadata describes it. Start with :func:`open_store`, 
 
 from __future__ import annotations
 
+from threadstore.lazy import lazy_names
 from threadstore.version import VERSION
 
 TYPE_CHECKING = False  # spares every start the import of typing
@@ -150,16 +151,7 @@ _HOMES = {
     "store": ("AppendReceipt", "Capabilities", "Durability", "Finding", "ThreadStore"),
 }
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}
-
-
-def __getattr__(name: str) -> Any:
-    module = _MODULES.get(name)
-    if module is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib
-
-    value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{module}"), name)
-    return value
+__getattr__ = lazy_names(__name__, globals(), _MODULES)
 
 
 def __dir__() -> list[str]:

@@ -5,6 +5,8 @@ See README.md beside this file for who owns what.
 
 from __future__ import annotations
 
+from threadstore.lazy import lazy_names
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -148,16 +150,7 @@ _HOMES = {
     ),
 }
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}
-
-
-def __getattr__(name: str) -> Any:
-    module = _MODULES.get(name)
-    if module is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib
-
-    value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{module}"), name)
-    return value
+__getattr__ = lazy_names(__name__, globals(), _MODULES)
 
 
 def __dir__() -> list[str]:

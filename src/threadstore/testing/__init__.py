@@ -9,6 +9,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from threadstore.lazy import lazy_names
+
 if TYPE_CHECKING:
     from threadstore.testing.cases import ThreadStoreTests
     from threadstore.testing.clock import ManualClock
@@ -56,16 +58,7 @@ if "pytest" in sys.modules:
     sys.modules["pytest"].register_assert_rewrite(
         *(f"{__name__}.{module}" for module in ("cases", "differential", "stateful"))
     )
-
-
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib
-
-    value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{home}"), name)
-    return value
+__getattr__ = lazy_names(__name__, globals(), _HOMES)
 
 
 def __dir__() -> list[str]:
