@@ -11,8 +11,6 @@ from threadstore.version import VERSION
 
 TYPE_CHECKING = False  # spares every start the import of typing
 if TYPE_CHECKING:
-    from typing import Any
-
     from threadstore.clock import Clock, SystemClock
     from threadstore.config import LocalStoreConfig, MemoryStoreConfig
     from threadstore.errors import (

@@ -13,7 +13,7 @@ __all__ = ["lazy_names"]
 def lazy_names(
     package: str, namespace: dict[str, Any], homes: Mapping[str, str]
 ) -> Callable[[str], Any]:
-    """The ``__getattr__`` (PEP 562) of a package: *homes* says for each name which of its modules it
+    """The ``__getattr__`` (PEP 562) of a package: *homes* says for each name which module it
     comes from. A name that was used once is kept in *namespace*."""
 
     def get(name: str) -> Any:

@@ -9,8 +9,6 @@ from threadstore.lazy import lazy_names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from threadstore.engine.events import (
         AgentMessage,
         AgentMessageDelta,

@@ -7,7 +7,7 @@ The kit needs the ``testing`` extra, see docs/write-a-store.md. ``scripted_model
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from threadstore.lazy import lazy_names
 
