@@ -27,10 +27,13 @@ __all__ = ["SearchFreshnessTests", "SearchHistoryTests"]
 
 
 async def _places(store: ThreadStore, thread_id: str, text: str) -> list[int]:
-    """The positions of messages in which a text is found in a thread. Whether the title of a fork
-    repeats the first message of its source is up to the store."""
-    every = await occurrences(store, thread_id, search(text))
-    return [each.position for each in every if each.position]
+    """The positions at which a text is found in a thread."""
+    return [each.position for each in await occurrences(store, thread_id, search(text))]
+
+
+async def _said_at(store: ThreadStore, fork_id: str, text: str) -> list[int]:
+    """The same without the title: whether a fork's repeats its source's is up to the store."""
+    return [position for position in await _places(store, fork_id, text) if position]
 
 
 @where("_searches")
@@ -294,13 +297,13 @@ class SearchHistoryTests(Cases):
         assert await found(store, "own") == [fork.id]
         assert await found(store, "one own") == []
         own = (await store.load_history(fork.id)).position
-        assert await _places(store, fork.id, "needle") == [2, 3, own]
+        assert await _said_at(store, fork.id, "needle") == [2, 3, own]
         await store.resume_thread(source.id)
         await store.append_items(
             source.id, [items.user_item_completed(source.id, "four", "needle four")]
         )
         assert await found(store, "four") == [source.id]
-        assert await _places(store, fork.id, "needle") == [2, 3, own]
+        assert await _said_at(store, fork.id, "needle") == [2, 3, own]
 
     @pytest.mark.parametrize("how", [Corruption.GARBAGE_LINE, Corruption.BLANK_LINE])
     async def test_damage_hides_nothing_else(
