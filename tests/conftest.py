@@ -51,3 +51,12 @@ def postgres_server() -> Iterator[PostgresServer]:
 
     with PostgresServer() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_database(postgres_server: PostgresServer) -> Iterator[str]:
+    """A database of this test run, for tests that leave it empty: to make one takes longer than
+    most of them."""
+    name = postgres_server.new_database()
+    yield name
+    postgres_server.drop_database(name)

@@ -22,6 +22,7 @@ def harness(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StoreHar
     elif request.param == "local":
         made = LocalHarness(tmp_path)
     else:
-        made = PostgresHarness(request.getfixturevalue("postgres_server"))
+        server = request.getfixturevalue("postgres_server")
+        made = PostgresHarness(server, database=request.getfixturevalue("postgres_database"))
     yield made
     made.close()

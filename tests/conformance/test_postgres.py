@@ -13,28 +13,28 @@ from threadstore.testing.postgres_server import PostgresServer
 
 class TestPostgresStore(ThreadStoreTests):
     @pytest.fixture
-    def harness(self, postgres_server: PostgresServer) -> Iterator[StoreHarness]:
-        harness = PostgresHarness(postgres_server)
+    def harness(
+        self, postgres_server: PostgresServer, postgres_database: str
+    ) -> Iterator[StoreHarness]:
+        harness = PostgresHarness(postgres_server, database=postgres_database)
         yield harness
         harness.close()
-
-
-@pytest.fixture(scope="module")
-def database(postgres_server: PostgresServer) -> Iterator[str]:
-    database = postgres_server.new_database()
-    yield database
-    postgres_server.drop_database(database)
 
 
 @pytest.mark.cluster
 class TestPostgresStoreAsOnShards(ThreadStoreTests):
     """As behind a pooler and on a sharded engine: the tenant said in each transaction, nothing
-    prepared, statements for one thread at a time. One database for all tests saves a minute."""
+    prepared, statements for one thread at a time."""
 
     @pytest.fixture
-    def harness(self, postgres_server: PostgresServer, database: str) -> Iterator[StoreHarness]:
+    def harness(
+        self, postgres_server: PostgresServer, postgres_database: str
+    ) -> Iterator[StoreHarness]:
         harness = PostgresHarness(
-            postgres_server, database=database, transaction_pooling=True, batch_threads=False
+            postgres_server,
+            database=postgres_database,
+            transaction_pooling=True,
+            batch_threads=False,
         )
         yield harness
         harness.close()
