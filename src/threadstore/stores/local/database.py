@@ -181,16 +181,17 @@ class Database:
 
     @contextlib.contextmanager
     def transaction(
-        self, *, durable: bool = False, patience: float | None = None
+        self, *, durable: bool | None = False, patience: float | None = None
     ) -> Iterator[None]:
         """One IMMEDIATE transaction: all of it is committed, or nothing if the block raises.
 
-        *durable*: the commit survives power loss; *patience*: seconds to wait for its begin, if
-        not the busy timeout. Nested use joins the outer transaction.
+        *durable*: the commit survives power loss (``None``: as was last said); *patience*: seconds
+        to wait for its begin, if not the busy timeout. Nested use joins the outer transaction.
         """
         with self._turn:
             if self._depth == 0:
-                self._set_synchronous(durable=durable)
+                if durable is not None:
+                    self._set_synchronous(durable=durable)
                 self._begin(patience)
             self._depth += 1
             self._owner = threading.get_ident()
@@ -293,11 +294,14 @@ def file_identity(path: str) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def create_database(path: str, build: Callable[[Database], None]) -> bool:
+def create_database(
+    path: str, build: Callable[[Database], None], *, disposable: bool = False
+) -> bool:
     """Make a database file, complete or not at all; whether it was made (``False``: there is one).
 
     *build* fills it, in one transaction. It appears under its name with a write-ahead log, durable
     and readable by its owner only, so that a program that starts meanwhile sees all of it or none.
+    Nobody waits for the disk where it is *disposable*: what a power cut leaves is made anew.
     """
     if os.path.lexists(path):  # most starts: making one takes longer than all the rest of them
         return False
@@ -305,8 +309,8 @@ def create_database(path: str, build: Callable[[Database], None]) -> bool:
         make_folders(os.path.dirname(path))
         if os.path.exists(f"{path}-wal"):  # left by a lost database; SQLite drops it itself if the
             _make_file(path)  # new one begins empty, and would apply it to a finished one
-            return fill_database(path, build)
-        return _create_complete(path, build)
+            return fill_database(path, build, disposable=disposable)
+        return _create_complete(path, build, disposable=disposable)
     except FileExistsError:
         return False
     except StoreUnavailable:
@@ -318,35 +322,40 @@ def create_database(path: str, build: Callable[[Database], None]) -> bool:
         ) from error
 
 
-def _create_complete(path: str, build: Callable[[Database], None]) -> bool:
+def _create_complete(path: str, build: Callable[[Database], None], *, disposable: bool) -> bool:
     temporary = f"{path}.{os.getpid()}-{os.urandom(4).hex()}.new"
     try:
         _make_file(temporary)
-        fill_database(temporary, build)
+        fill_database(temporary, build, disposable=disposable)
         try:
             os.link(temporary, path)
         except FileExistsError:
             return False
         except OSError:  # a file system without links
             _make_file(path)
-            return fill_database(path, build)
+            return fill_database(path, build, disposable=disposable)
     finally:
         for suffix in ("", "-wal", "-shm", "-journal"):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary + suffix)
-    sync_folder(os.path.dirname(path))
+    if not disposable:
+        sync_folder(os.path.dirname(path))
     return True
 
 
-def fill_database(path: str, build: Callable[[Database], None]) -> bool:
+def fill_database(
+    path: str, build: Callable[[Database], None], *, disposable: bool = False
+) -> bool:
     """Give an existing, empty database its content; whether it was done (``False``: not empty)."""
     database = Database(path)
     try:
         if database.value("SELECT count(*) FROM sqlite_master"):
             return False
+        if disposable:
+            database.run("PRAGMA synchronous = OFF")
         database.run("PRAGMA auto_vacuum = INCREMENTAL")  # has to precede the first table
         database.run("PRAGMA journal_mode = WAL")
-        with database.transaction(durable=True):
+        with database.transaction(durable=None if disposable else True):
             if database.value("SELECT count(*) FROM sqlite_master"):
                 return False
             build(database)

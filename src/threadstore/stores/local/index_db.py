@@ -117,7 +117,7 @@ class IndexDb:
 
     def _open_file(self, path: str) -> Database:
         while True:
-            create_database(path, _build)
+            create_database(path, _build, disposable=True)
             before = file_identity(path)
             database = _connect(path, self.busy_timeout)
             if isinstance(database, str):

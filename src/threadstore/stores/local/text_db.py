@@ -112,7 +112,7 @@ class TextDb:
 
     def _open(self) -> tuple[Database, Database]:
         while True:
-            create_database(self.path, _build)
+            create_database(self.path, _build, disposable=True)
             before = file_identity(self.path)
             reader = self._connect()
             if reader is None:
