@@ -248,15 +248,22 @@ class MarkedTurns:
     ) -> AsyncIterator[StoredTurn]:
         """The turns, beginning near the one with this ``listed_position``: none before it in this
         direction is left out, but others may come first."""
+        async for turns in self.stretches(anchor, descending=descending, keep=keep):
+            for turn in reversed(turns) if descending else turns:
+                yield turn
+
+    async def stretches(
+        self, anchor: int | None = None, *, descending: bool, keep: Keep = "all"
+    ) -> AsyncIterator[tuple[StoredTurn, ...]]:
+        """The turns between each two marks, in the order of the log, beginning with the stretch
+        that holds the line at *anchor*. No line of one stretch stands in another."""
         last = len(self._marks.marks)
         if anchor is None:
             first = last if descending else 0
         else:
             first = self._marks.before(anchor)
         for number in range(first, -1, -1) if descending else range(first, last + 1):
-            turns = await self._between(number, keep)
-            for turn in reversed(turns) if descending else turns:
-                yield turn
+            yield await self._between(number, keep)
 
     async def find(self, turn_id: str) -> StoredTurn | None:
         """The turn with this id, the first if there are several."""

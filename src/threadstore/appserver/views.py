@@ -11,13 +11,12 @@ from threadstore.errors import InvalidRequest
 from threadstore.history.turns import build_turns
 from threadstore.live.ephemeral import EphemeralThread
 from threadstore.paging import MarkedTurns, shown_turns
-from threadstore.protocol.codex_thread import protocol_items, protocol_turn
-from threadstore.queries import decode_cursor, encode_cursor
+from threadstore.protocol.codex_thread import protocol_turn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from threadstore.appserver.params import ItemsListParams, TurnsPageParams
+    from threadstore.appserver.params import TurnsPageParams
     from threadstore.appserver.server import AppServer
     from threadstore.history.growing import OpenStatus
     from threadstore.history.turns import StoredTurn
@@ -26,7 +25,6 @@ __all__ = [
     "ShownTurns",
     "clamped",
     "cursor_of",
-    "items_page",
     "shown_turns_of",
     "turn_of",
     "turns_of",
@@ -121,50 +119,6 @@ async def turns_page(
         "nextCursor": found.next_cursor,
         "backwardsCursor": found.backwards_cursor,
     }
-
-
-async def items_page(server: AppServer, params: ItemsListParams, thread_id: str) -> Json:
-    """A page of the items that turns show, in the order of the log unless asked otherwise."""
-    turns: tuple[StoredTurn, ...]
-    if params.turn_id is None:
-        turns = await turns_of(server, thread_id)
-    else:
-        turn = await turn_of(server, thread_id, params.turn_id)
-        if turn is None:
-            raise InvalidRequest(f"thread {thread_id} has no turn {params.turn_id}")
-        turns = (turn,)
-    entries = protocol_items(turns)
-    places = list(range(len(entries)))
-    if params.sort_direction == "desc":
-        places.reverse()
-    scope = f"{thread_id}/{params.turn_id or ''}"
-    if params.cursor is not None:
-        first = _place(scope, params.cursor, entries)
-        places = places[places.index(first) :] if first in places else []
-    limit = clamped(params.limit)
-    taken, rest = places[:limit], places[limit:]
-    return {
-        "data": [entries[place] for place in taken],
-        "nextCursor": encode_cursor("items", scope, rest[0]) if rest else None,
-        "backwardsCursor": encode_cursor("items", scope, taken[0]) if taken else None,
-    }
-
-
-def _place(scope: str, cursor: Any, entries: list[Json]) -> int:
-    """Where a page starts: a cursor of an earlier page, or an item by its id."""
-    if isinstance(cursor, dict):
-        wanted = cursor.get("itemId")
-        for place, entry in enumerate(entries):
-            if entry["item"]["id"] == wanted:
-                return place
-        raise InvalidRequest(f"invalid cursor: no item {wanted}")
-    if not isinstance(cursor, str):
-        raise InvalidRequest(f"invalid cursor: {cursor}")
-    with cursor_of(cursor):
-        parts = decode_cursor("items", scope, cursor)
-    if len(parts) != 1 or not isinstance(parts[0], int):
-        raise InvalidRequest(f"invalid cursor: {cursor}")
-    return parts[0]
 
 
 def _runs(server: AppServer, thread_id: str) -> bool:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "JsonObject",
+    "placed_entries",
     "protocol_error",
     "protocol_items",
     "protocol_source",
@@ -105,17 +106,19 @@ def protocol_turn(turn: StoredTurn) -> JsonObject:
 
 def protocol_items(turns: Iterable[StoredTurn]) -> list[JsonObject]:
     """The items of turns as ``thread/items/list`` answers them: in the order of the log."""
+    return [entry for _, entry in placed_entries(turns)]
+
+
+def placed_entries(turns: Iterable[StoredTurn]) -> list[tuple[int, JsonObject]]:
+    """The same, each with the position of its first line in the log."""
     placed = [(position, turn.id, item) for turn in turns for position, item in placed_items(turn)]
     placed.sort(key=lambda entry: entry[0])
-    return [
-        {
-            "turnId": turn_id,
-            "item": item,
-            "startedAtMs": item["startedAtMs"],
-            "completedAtMs": item["completedAtMs"],
-        }
-        for _, turn_id, item in placed
-    ]
+    return [(position, _entry(turn_id, item)) for position, turn_id, item in placed]
+
+
+def _entry(turn_id: str, item: JsonObject) -> JsonObject:
+    times = {key: item[key] for key in ("startedAtMs", "completedAtMs")}
+    return {"turnId": turn_id, "item": item, **times}
 
 
 def protocol_source(source: SessionSource) -> SessionSource:

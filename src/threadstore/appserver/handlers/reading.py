@@ -8,6 +8,7 @@ from uuid import UUID
 import msgspec
 
 from threadstore.appserver.errors import INVALID_PARAMS
+from threadstore.appserver.item_pages import items_page
 from threadstore.appserver.params import (
     ItemsListParams,
     ItemsReadParams,
@@ -18,7 +19,6 @@ from threadstore.appserver.params import (
 from threadstore.appserver.views import (
     clamped,
     cursor_of,
-    items_page,
     shown_turns_of,
     turn_of,
     turns_page,
