@@ -40,7 +40,8 @@ if TYPE_CHECKING:
         ThreadUsage,
         TokenUsage,
     )
-    from threadstore.queries import ItemPage, SortKey, ThreadPage, ThreadQuery, TurnPage
+    from threadstore.pages import ItemPage, TurnPage
+    from threadstore.queries import SortKey, ThreadPage, ThreadQuery
     from threadstore.search import (
         Occurrence,
         OccurrencePage,
@@ -137,7 +138,8 @@ _HOMES = {
         "ThreadUsage",
         "TokenUsage",
     ),
-    "queries": ("ItemPage", "SortKey", "ThreadPage", "ThreadQuery", "TurnPage"),
+    "pages": ("ItemPage", "TurnPage"),
+    "queries": ("SortKey", "ThreadPage", "ThreadQuery"),
     "search": (
         "Occurrence",
         "OccurrencePage",

@@ -17,7 +17,8 @@ from threadstore.history.items import DamagedLine, History, RolloutItem
 from threadstore.history.marks import SPACING, MarkFinder, ReachesBack, TurnMarks
 from threadstore.history.turns import NeedsEveryLine, TurnBuilder, WrittenTurns
 from threadstore.ids import parse_thread_id
-from threadstore.queries import ItemPage, TurnPage, check_limit, decode_cursor, encode_cursor
+from threadstore.pages import ItemPage, TurnPage
+from threadstore.queries import check_limit, decode_cursor, encode_cursor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Literal, Self
 
 import msgspec
 
-from threadstore import paging
 from threadstore.arguments import check_append, check_class, check_lines, check_position
 from threadstore.errors import Unsupported
 from threadstore.findings import Finding, Repair, RepairedLine
@@ -37,9 +36,11 @@ from threadstore.metadata import (
     StoredThread,
     ThreadMetadataPatch,
 )
-from threadstore.queries import ItemPage, ThreadPage, ThreadQuery, TurnPage
+from threadstore.queries import ThreadPage, ThreadQuery
 
 if TYPE_CHECKING:
+    from threadstore import paging
+    from threadstore.pages import ItemPage, TurnPage
     from threadstore.search import OccurrencePage, SearchPage, SearchQuery
 
 __all__ = [
@@ -289,6 +290,8 @@ class ThreadStore(abc.ABC):
 
         Raises :class:`ThreadNotFound`; :class:`InvalidRequest` for a bad limit or cursor.
         """
+        from threadstore import paging  # here: a list of threads needs none of it
+
         return await paging.list_turns(self, thread_id, cursor, limit, descending=descending)
 
     async def list_items(
@@ -305,6 +308,8 @@ class ThreadStore(abc.ABC):
         Raises :class:`ThreadNotFound`; :class:`InvalidRequest` for a bad limit or cursor or an
         unknown turn.
         """
+        from threadstore import paging
+
         return await paging.list_items(
             self, thread_id, turn_id, cursor, limit, descending=descending
         )

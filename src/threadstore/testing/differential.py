@@ -18,7 +18,8 @@ from threadstore.metadata import (
     StoredThread,
     ThreadMetadataPatch,
 )
-from threadstore.queries import SortKey, ThreadPage, ThreadQuery, TurnPage
+from threadstore.pages import TurnPage
+from threadstore.queries import SortKey, ThreadPage, ThreadQuery
 from threadstore.search import SearchPage, SearchQuery, TextRole
 from threadstore.store import ThreadStore
 from threadstore.testing import items

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from threadstore.appserver.server import AppServer
     from threadstore.history.turns import StoredTurn
     from threadstore.jsonrpc import Call
-    from threadstore.queries import TurnPage
+    from threadstore.pages import TurnPage
     from threadstore.search import Occurrence, SearchQuery
     from threadstore.store import ThreadStore
 
