@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol, Self, TypeVar
 
 from threadstore.errors import InvalidRequest
 from threadstore.history.growing import Keep, OpenStatus, StoredTurn
@@ -37,6 +37,7 @@ __all__ = [
 ]
 
 _T = TypeVar("_T")
+_POSITIONS: Final = 1 << 62
 
 
 async def list_turns(
@@ -353,7 +354,7 @@ class _Window(NamedTuple):
         if cursor is None:
             return cls(kind, scope, limit, descending, anchor=None, inclusive=False)
         match decode_cursor(kind, _query(scope, descending=descending), cursor):
-            case [int(anchor), bool(inclusive)]:
+            case [int(anchor), bool(inclusive)] if 0 <= anchor < _POSITIONS:
                 return cls(kind, scope, limit, descending, anchor, inclusive)
         raise InvalidRequest(f"invalid cursor: {cursor!r}", hint="pass a page's cursor unchanged")
 
@@ -399,15 +400,45 @@ async def _items(
     store: HistorySource, thread_id: str, window: _Window
 ) -> tuple[list[RolloutItem], bool]:
     """The items of a page, and whether more follow; reads no further than the page needs."""
-    after = 0
-    if window.anchor is not None and not window.descending:
-        after = window.anchor - 1 if window.inclusive else window.anchor
+    if window.anchor is None or not window.descending:
+        after = 0 if window.anchor is None else window.anchor - window.inclusive
+        history = store.iter_history(thread_id, after=max(after, 0), reverse=window.descending)
+    else:
+        first = window.anchor + window.inclusive
+        history = _backwards(store, thread_id, first, portion=window.limit + 1)
     page: list[RolloutItem] = []
-    history = store.iter_history(thread_id, after=max(after, 0), reverse=window.descending)
     async with closing(history):
         async for entry in history:
-            if isinstance(entry, RolloutItem) and window.shows(_position(entry)):
+            if isinstance(entry, RolloutItem):
                 if len(page) == window.limit:
                     return page, True
                 page.append(entry)
     return page, False
+
+
+async def _backwards(
+    store: HistorySource, thread_id: str, before: int, portion: int
+) -> AsyncIterator[Entry]:
+    """The lines before position *before*, newest first. They are read forwards, by portions:
+    stores find a position faster than they come to it from the end."""
+    while before > 1:
+        after = max(before - 1 - portion, 0)
+        lines: list[Entry] = []
+        batches = store.history_batches(thread_id, after=after)
+        async with closing(batches):
+            async for batch in batches:
+                lines += (entry for entry in batch if (entry.position or 0) < before)
+                if (batch[-1].position or 0) >= before - 1:
+                    break
+        if not lines:  # a gap of unknown length, or the end of the log is before
+            break
+        for entry in reversed(lines):
+            yield entry
+        before = after + 1
+    else:
+        return
+    history = store.iter_history(thread_id, reverse=True)
+    async with closing(history):
+        async for entry in history:
+            if (entry.position or 0) < before:
+                yield entry
