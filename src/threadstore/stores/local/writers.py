@@ -22,7 +22,8 @@ from threadstore.stores.local.recorder import Recorder
 
 if TYPE_CHECKING:
     import asyncio
-    from concurrent.futures import Executor, ThreadPoolExecutor
+
+    from threadstore.stores.local.workers import Workers
 
 __all__ = ["LiveWriter", "Writers", "in_worker", "others_first", "running_loop"]
 
@@ -31,12 +32,12 @@ T = TypeVar("T")
 _SYNCS: Final = 24
 
 
-async def in_worker(work: Callable[[], T], pool: Executor | None = None) -> T:
+async def in_worker(work: Callable[[], T]) -> T:
     """Run blocking *work* in a thread; when cancelled, wait for its end before letting go.
 
     Work that was started is never left running behind the back of whoever holds the locks, however
     often the caller is cancelled. Without an event loop there is nobody to hold up, and the work is
-    done at once. *pool*: whose thread it is.
+    done at once.
     """
     loop = running_loop()
     if loop is None:
@@ -44,7 +45,7 @@ async def in_worker(work: Callable[[], T], pool: Executor | None = None) -> T:
     import asyncio
 
     # A future, no task: a loop that ends cancels every task, but this one has to be waited for.
-    future = loop.run_in_executor(pool, work)
+    future = loop.run_in_executor(None, work)
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
@@ -164,7 +165,7 @@ class Writers(LiveWriters[LiveWriter]):
         super().__init__()
         self._home = home
         self._clock = clock
-        self._syncing: ThreadPoolExecutor | None = None
+        self._syncing: Workers | None = None
 
     async def sync(self, writer: LiveWriter) -> None:
         """Return once everything appended survives power loss.
@@ -172,19 +173,23 @@ class Writers(LiveWriters[LiveWriter]):
         Others wait in threads of their own: one commit of the disk's journal serves everybody who
         waits by then, so that many at once take hardly longer than one.
         """
+        loop = running_loop()
+        if loop is None:
+            writer.recorder.sync()
+            return
         if self._syncing is None:
-            from concurrent.futures import ThreadPoolExecutor
+            from threadstore.stores.local.workers import Workers  # here: every start would pay
 
-            self._syncing = ThreadPoolExecutor(_SYNCS, thread_name_prefix="threadstore-sync")
-        await in_worker(writer.recorder.sync, self._syncing)
+            self._syncing = Workers(_SYNCS, "threadstore-sync")
+        await self._syncing.run(writer.recorder.sync, loop)
 
     def close(self) -> None:
         """Let go of everything."""
         for thread_id in self.ids():
             self.release(thread_id)
-        pool, self._syncing = self._syncing, None
-        if pool is not None:
-            pool.shutdown()
+        workers, self._syncing = self._syncing, None
+        if workers is not None:
+            workers.close()
 
     def ids(self) -> list[str]:
         """Every live thread."""
