@@ -21,6 +21,8 @@ __all__ = ["StdioTransport"]
 T = TypeVar("T")
 
 _CHUNK: Final = 256 * 1024
+_NARROW: Final = 64 * 1024
+"""What a pipe holds."""
 _WIDE: Final = 1024 * 1024
 
 
@@ -60,7 +62,8 @@ class StdioTransport(Transport):
             raise ConnectionClosed("the output is closed")
         data = b"\n".join([*messages, b""])
         try:
-            await self._in_thread(lambda: self._write(data))
+            if rest := self._write_at_once(data):
+                await self._in_thread(lambda: self._write(rest))
         except OSError as error:
             self._is_open = False
             raise ConnectionClosed(f"the output is closed: {error}") from None
@@ -87,13 +90,21 @@ class StdioTransport(Transport):
                 break
         return b""
 
-    def _write(self, data: bytes) -> None:
+    def _write_at_once(self, data: bytes) -> memoryview:
+        """What is left of *data* after as much as there is room for: a thread, for which both sides
+        would wait, is only needed for the rest."""
         left = memoryview(data)
+        if self._pipe is not None:
+            if len(data) > _NARROW:
+                _widen(self._pipe)
+            with contextlib.suppress(BlockingIOError):
+                left = left[os.write(self._pipe, left) :]
+        return left
+
+    def _write(self, left: memoryview) -> None:
         target, most = self._target, select.PIPE_BUF
         if self._pipe is not None:
             target, most = self._pipe, _CHUNK
-            if len(data) > _CHUNK:
-                _widen(target)
         while left:
             if not self._wait(target, select.POLLOUT):
                 raise BrokenPipeError
