@@ -18,6 +18,7 @@ __all__ = [
     "parse_timestamp",
     "rfc3339_ms",
     "to_ms",
+    "to_seconds",
 ]
 
 UTC: Final = dt.timezone.utc  # noqa: UP017 - one spelling for 3.11 and mypy
@@ -52,6 +53,12 @@ class SystemClock:
 def to_ms(moment: dt.datetime) -> int:
     """Whole milliseconds since the epoch, rounded down."""
     return (moment - _EPOCH) // _MILLISECOND
+
+
+def to_seconds(moment: dt.datetime) -> int:
+    """Whole seconds since the epoch, rounded down."""
+    since = moment - _EPOCH
+    return since.days * 86_400 + since.seconds
 
 
 def from_ms(ms: int) -> dt.datetime:

@@ -6,11 +6,13 @@ import datetime as dt
 from typing import Any
 
 import pytest
+from msgspec.json import encode
 
 from threadstore.clock import UTC
 from threadstore.history.turns import StoredTurn, TurnError, build_turns
 from threadstore.metadata import GitInfo, Section, SessionSource, StoredThread
 from threadstore.protocol.codex_thread import (
+    listed_thread,
     protocol_items,
     protocol_source,
     protocol_thread,
@@ -87,6 +89,12 @@ def test_a_thread_has_every_key_of_0_169_in_its_order() -> None:
     result = protocol_thread(thread())
     assert result == THREAD_0_169
     assert list(result) == list(THREAD_0_169)
+
+
+def test_a_thread_in_a_list_is_written_as_any_other() -> None:
+    for facts in ({}, {"name": "a name", "git": GitInfo(sha="1"), "source": "mcp"}):
+        stored = thread(**facts)
+        assert encode(listed_thread(stored)) == encode(protocol_thread(stored))
 
 
 def test_facts_have_their_protocol_names_and_times_are_whole_seconds() -> None:

@@ -25,7 +25,7 @@ from threadstore.appserver.views import (
 )
 from threadstore.errors import InvalidRequest
 from threadstore.jsonrpc import RpcError
-from threadstore.protocol.codex_thread import protocol_items
+from threadstore.protocol.codex_thread import ListedThread, listed_thread, protocol_items
 from threadstore.queries import SortKey, ThreadQuery, thread_cursor
 
 if TYPE_CHECKING:
@@ -79,16 +79,18 @@ async def list_threads(server: AppServer, _call: Call, params: ThreadListParams)
         page = await server.manager.list_threads(query)
     excluded = set(params.excluded_thread_ids or ())
     return {
-        "data": [_listed(server, thread) for thread in page.items if thread.id not in excluded],
+        "data": [_listed(server, item) for item in page.items if item.id not in excluded],
         "readStates": {},
         "nextCursor": page.next_cursor,
         "backwardsCursor": backwards_cursor(query, page.items[0]) if page.items else None,
     }
 
 
-def _listed(server: AppServer, thread: StoredThread) -> Json:
+def _listed(server: AppServer, thread: StoredThread) -> ListedThread | Json:
     """A thread in a list, which does not say whether it takes input (Codex 0.169)."""
-    return {**server.shown(thread), "canAcceptDirectInput": None}
+    if thread.id in server.loaded:
+        return {**server.shown(thread), "canAcceptDirectInput": None}
+    return listed_thread(thread)
 
 
 def backwards_cursor(query: ThreadQuery, first: StoredThread) -> str:
