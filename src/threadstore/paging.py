@@ -144,7 +144,10 @@ async def _feed(builder: TurnBuilder, batches: AsyncIterator[Sequence[Entry]]) -
 class HistorySource(Protocol):
     """What paging needs of a store."""
 
-    turn_marks: Marks | None
+    @property
+    def turn_marks(self) -> Marks | None:
+        """See :class:`threadstore.store.ThreadStore`."""
+        ...
 
     def iter_history(
         self, thread_id: str, *, after: int = 0, reverse: bool = False

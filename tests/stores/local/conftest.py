@@ -70,6 +70,13 @@ def locked() -> Locked:
     return hold
 
 
+_EVERY_ROOM = """\
+import importlib, pkgutil, threadstore.stores.local as local
+for room in pkgutil.iter_modules(local.__path__, f"{local.__name__}."):
+    importlib.import_module(room.name)
+"""
+
+
 @pytest.fixture
 def public_folder() -> Iterator[str]:
     """A folder that every user can reach (the usual one is the test user's alone)."""
@@ -87,7 +94,7 @@ def run_without_rights() -> RunWithoutRights:
         # Imports come first: the user may not be able to read the interpreter's folders.
         drop = "import os\nif os.geteuid() == 0:\n    os.setgid(65534)\n    os.setuid(65534)\n"
         done = subprocess.run(
-            [sys.executable, "-c", f"{imports}\n{drop}{code}"],
+            [sys.executable, "-c", f"{imports}\n{_EVERY_ROOM}{drop}{code}"],
             check=False,
             capture_output=True,
             text=True,

@@ -24,7 +24,7 @@ from threadstore.stores.local.locks import WriterLock
 from threadstore.stores.local.paths import Home
 from threadstore.stores.local.recorder import Recorder
 from threadstore.stores.local.store import LocalThreadStore
-from threadstore.stores.local.writers import in_worker
+from threadstore.stores.local.waiting import in_worker
 from threadstore.testing import items
 from threadstore.testing.cases.base import explicit
 

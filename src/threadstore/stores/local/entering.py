@@ -19,7 +19,7 @@ from threadstore.stores.local.derive import EMPTY, Derived, derive
 from threadstore.stores.local.entry import Entry
 from threadstore.stores.local.index_db import IndexDb, IndexedFile
 from threadstore.stores.local.index_files import MISSING, IndexFiles
-from threadstore.stores.local.merge import adopt, merge, rebase
+from threadstore.stores.local.merge import adopt, merge, rebase, settle
 from threadstore.stores.local.paths import (
     Home,
     RolloutFile,
@@ -331,6 +331,20 @@ class Entering:
         if parent is not None:
             merged = msgspec.structs.replace(merged, parent_thread_id=parent)
         return merged
+
+    def settle(self, thread: StoredThread) -> None:
+        """Enter what the file of *thread* says now as known: its writer has just let it go."""
+        file = stat_rollout(self._home, thread.rollout_path or "")
+        derived = self.derive(file) if file is not None else None
+        if derived is None:
+            return
+        with self._index.transaction():
+            self.note(derived)
+            if derived.thread is not None and derived.thread.id == thread.id:
+                row = self._rows.row(thread.id)
+                merged = self.merge(derived, row)
+                in_row = row is not None and thread.history_mode == "paginated"
+                self.store(derived, merged, settle(thread, merged, in_row=in_row), row)
 
     def store(
         self, derived: Derived, merged: StoredThread, record: StoredThread, row: StateRow | None

@@ -8,7 +8,8 @@ from threadstore.errors import InvalidRequest
 from threadstore.metadata import StoredThread
 from threadstore.stores.local.index_db import IndexDb
 from threadstore.stores.local.sync import IndexSync
-from threadstore.stores.local.writers import Writers, in_worker
+from threadstore.stores.local.waiting import in_worker
+from threadstore.stores.local.writers import Writers
 
 __all__ = ["Families"]
 

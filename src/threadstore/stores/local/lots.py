@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from threadstore.stores.local.writers import running_loop
+from threadstore.stores.local.waiting import running_loop
 
 if TYPE_CHECKING:
     import asyncio

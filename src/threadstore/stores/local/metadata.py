@@ -24,7 +24,8 @@ from threadstore.stores.local.recorder import Recorder
 from threadstore.stores.local.state_db import StateDb
 from threadstore.stores.local.state_rows import StateRow
 from threadstore.stores.local.sync import IndexSync
-from threadstore.stores.local.writers import LiveWriter, Writers, in_worker
+from threadstore.stores.local.waiting import in_worker
+from threadstore.stores.local.writers import LiveWriter, Writers
 
 __all__ = ["MetadataWriter", "metadata_record"]
 

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
-from threadstore.clock import Clock, SystemClock, floor_ms
-from threadstore.config import LocalStoreConfig
+from threadstore.clock import floor_ms
 from threadstore.errors import Conflict, InvalidRequest, StoreUnavailable
-from threadstore.following import Signals, follow
+from threadstore.following import follow
 from threadstore.history.items import DamagedLine, History, RolloutItem
 from threadstore.ids import new_thread_id, parse_thread_id
 from threadstore.metadata import (
@@ -35,30 +34,17 @@ from threadstore.store import (
     check_lines,
     check_position,
 )
-from threadstore.stores.local.archiving import Archiver
-from threadstore.stores.local.derive import LogEnd
-from threadstore.stores.local.families import Families
-from threadstore.stores.local.forks import base_of_new, history_base, lineage_of
-from threadstore.stores.local.healing import Healer
-from threadstore.stores.local.home_config import check_home, read_home_config
-from threadstore.stores.local.index_db import IndexDb
+from threadstore.stores.local.home_config import check_home
 from threadstore.stores.local.locks import check_unused
-from threadstore.stores.local.marks import KeptMarks
-from threadstore.stores.local.metadata import MetadataWriter
-from threadstore.stores.local.paths import Home, find_rollout, new_rollout_path
-from threadstore.stores.local.places import Places
-from threadstore.stores.local.reader import Batch
-from threadstore.stores.local.reading import HistoryReading
-from threadstore.stores.local.state_db import StateDb
-from threadstore.stores.local.sync import IndexSync
-from threadstore.stores.local.tail import LOOK, Tail
-from threadstore.stores.local.text_store import SearchedStore
-from threadstore.stores.local.title_reader import TitleReader
-from threadstore.stores.local.writers import LiveWriter, Writers, in_worker, others_first
+from threadstore.stores.local.paths import new_rollout_path
+from threadstore.stores.local.rooms import Rooms
+from threadstore.stores.local.waiting import in_worker, others_first
 from threadstore.version import VERSION
 
 if TYPE_CHECKING:
-    from threadstore.stores.local.text_verbs import TextVerbs
+    from threadstore.stores.local.derive import LogEnd
+    from threadstore.stores.local.reader import Batch
+    from threadstore.stores.local.writers import LiveWriter
 
 __all__ = ["LocalThreadStore"]
 
@@ -74,56 +60,11 @@ _CAPABILITIES: Final = Capabilities(
 )
 
 
-class LocalThreadStore(SearchedStore):
+class LocalThreadStore(Rooms):
     """Threads in a Codex home, side by side with Codex itself.
 
     Opening and reading create nothing in the home but our own list index.
     """
-
-    def __init__(self, config: LocalStoreConfig, *, clock: Clock | None = None) -> None:
-        self._config = config
-        self._clock = clock or SystemClock()
-        settings = read_home_config(config)
-        self._provider = settings.model_provider
-        self._home = Home(home=config.home, sqlite_home=settings.sqlite_home)
-        self._opened = False
-        self._state = (
-            StateDb(self._home.state_db, busy_timeout=config.busy_timeout)
-            if config.use_state_db
-            else None
-        )
-        self._index = IndexDb(
-            self._home.index_db if config.use_index_file else None,
-            busy_timeout=config.busy_timeout,
-        )
-        self._writers = Writers(self._home, self._clock)
-        self._signals = Signals()
-        self._titles = TitleReader(self._index)
-        self._sync = IndexSync(
-            self._home,
-            self._state,
-            self._index,
-            default_provider=self._provider,
-            refresh_interval=config.refresh_interval,
-            clock=self._clock,
-            is_live=self._writers.__contains__,
-        )
-        self._places = Places()
-        self._healer = Healer(self._sync)
-        self._reading = HistoryReading(
-            self._log_path, self._find_rollout, self._writers.is_held_elsewhere, self._places
-        )
-        self.turn_marks = KeptMarks(self._index, self._log_path, self._places)
-        self._metadata = MetadataWriter(
-            self._home, self._writers, self._state, self._index, self._sync, self._clock
-        )
-        self._families = Families(self._writers, self._index, self._sync)
-        self._archiver = Archiver(self._home, self._state, self._index, self._sync.following)
-
-    def make_search(self) -> TextVerbs:
-        from threadstore.stores.local.text_verbs import TextVerbs
-
-        return TextVerbs(self, self._config, self._home, self._index, self._sync, self._writers)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -141,14 +82,16 @@ class LocalThreadStore(SearchedStore):
     async def close(self) -> None:
         try:
             async with AsyncExitStack() as shutdowns:  # all of them, even if one fails
-                for thread_id in self._writers.ids():
+                for thread_id in self._writers.ids() if self._is_used("_writers") else ():
                     shutdowns.push_async_callback(self.shutdown_thread, thread_id)
         finally:
-            self._writers.close()
+            if self._is_used("_writers"):
+                self._writers.close()
             self._opened = False
             self._signals.ring_all()
             await in_worker(self._healer.stop)
-            self._places.spools.close()
+            if self._is_used("_places"):
+                self._places.spools.close()
             await self.close_search()
             self._titles.stop()
             self._index.close()
@@ -167,6 +110,8 @@ class LocalThreadStore(SearchedStore):
             if thread_id in self._writers or (new.id is not None and await self._find(thread_id)):
                 raise Conflict.exists(thread_id)
             source = await self._find(source_id) if source_id else None
+            from threadstore.stores.local.forks import base_of_new
+
             base = await in_worker(lambda: base_of_new(new, source, self._find_rollout))
             return self._writers.create(new, self._new_thread(thread_id, new), base).thread
 
@@ -206,6 +151,8 @@ class LocalThreadStore(SearchedStore):
         if thread.archived:
             raise InvalidRequest.archived(thread_id)
         check_unused(thread_id, thread.rollout_path)
+        from threadstore.stores.local.forks import lineage_of
+
         lineage = lineage_of(thread_id, thread.rollout_path, self._find_rollout)
         return thread, lineage.inherited, self._sync.log_end(thread_id)
 
@@ -326,12 +273,16 @@ class LocalThreadStore(SearchedStore):
         path = await self._log_path(thread_id)
         if path is None:
             return None
+        from threadstore.stores.local.forks import history_base
+
         find = self._sync.refresh_thread
         return await in_worker(lambda: history_base(thread_id, path, self._find_rollout, find))
 
     def watch_thread(
         self, thread_id: str, *, after: int = 0
     ) -> AsyncGenerator[RolloutItem | DamagedLine, None]:
+        from threadstore.stores.local.tail import LOOK, Tail
+
         tail = Tail(self._reading, self._find_rollout, self._named_file, self._check_open)
         return follow(self._signals, thread_id, tail.read, after, interval=LOOK)
 
@@ -341,19 +292,6 @@ class LocalThreadStore(SearchedStore):
         if state is None or thread_id in self._writers:
             return None
         return await in_worker(lambda: state.named_file(thread_id))
-
-    async def _log_path(self, thread_id: str) -> str | None:
-        """Where the history is; ``None`` for a live thread that has none yet."""
-        writer = self._writers.find(thread_id)
-        if writer is not None:
-            return writer.recorder.path if writer.materialised else None
-        thread = await self._find(thread_id)
-        if thread is None:
-            raise self._sync.not_found(thread_id)
-        return thread.rollout_path
-
-    def _find_rollout(self, rollout_id: str) -> str | None:
-        return find_rollout(self._home, rollout_id)
 
     # Metadata
 
@@ -486,7 +424,3 @@ class LocalThreadStore(SearchedStore):
         """A thread, live ones without history included."""
         writer = self._writers.find(thread_id)
         return writer.thread if writer else await self._find(thread_id)
-
-    async def _find(self, thread_id: str) -> StoredThread | None:
-        """A thread with history, as it is at this moment."""
-        return await in_worker(lambda: self._sync.refresh_thread(thread_id))

@@ -14,7 +14,8 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import Final, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
@@ -24,20 +25,21 @@ from threadstore.metadata import StoredThread, ThreadMetadataPatch
 from threadstore.queries import ThreadPage, ThreadQuery
 from threadstore.stores.local import filling
 from threadstore.stores.local.database import LOCKED
-from threadstore.stores.local.derive import LogEnd
-from threadstore.stores.local.entering import Entering
 from threadstore.stores.local.index_db import IndexDb
 from threadstore.stores.local.index_files import MISSING, IndexFiles, MissingThread
 from threadstore.stores.local.looking import Findings, batches, look_at, look_further, look_into
-from threadstore.stores.local.merge import settle
 from threadstore.stores.local.pace import Pace
-from threadstore.stores.local.paths import Home, RolloutFile, stat_rollout
+from threadstore.stores.local.paths import Home, RolloutFile
 from threadstore.stores.local.row_watch import RowWatch
 from threadstore.stores.local.state_db import StateDb
 from threadstore.stores.local.watches import FolderWatch, NameWatch
-from threadstore.stores.local.whereabouts import choose_file, file_now, refuse_references
+from threadstore.stores.local.whereabouts import file_now, refuse_references
 
-__all__ = ["EXACT", "MISSING", "IndexSync", "choose_file"]
+if TYPE_CHECKING:
+    from threadstore.stores.local.derive import LogEnd
+    from threadstore.stores.local.entering import Entering
+
+__all__ = ["EXACT", "MISSING", "IndexSync"]
 
 T = TypeVar("T")
 
@@ -84,16 +86,7 @@ class IndexSync:
         self._names = NameWatch(home, index)
         self._rows = RowWatch(state, index, self._files)
         self._folders = FolderWatch(self._files)
-        self._entering = Entering(
-            home,
-            index,
-            self._files,
-            self._names,
-            self._rows,
-            default_provider=default_provider,
-            clock=clock,
-            is_live=is_live,
-        )
+        self._is_live = is_live
         self._refreshing = threading.Lock()
         self._lock = threading.RLock()
         self._generation: int | None = None
@@ -104,14 +97,26 @@ class IndexSync:
         self.problems: dict[str, str] = {}
         """Folders that could not be read, with the reason."""
 
+    @cached_property
+    def _entering(self) -> Entering:
+        """Who finds nothing new need not import what reads files: that takes longer than a list."""
+        from threadstore.stores.local.entering import Entering
+
+        return Entering(
+            self._home,
+            self._index,
+            self._files,
+            self._names,
+            self._rows,
+            default_provider=self._default_provider,
+            clock=self.clock,
+            is_live=self._is_live,
+        )
+
     def beside(self, state: StateDb | None, index: IndexDb) -> IndexSync:
         """The same for another index of the same home."""
         return IndexSync(
-            self._home,
-            state,
-            index,
-            default_provider=self._default_provider,
-            clock=self.clock,
+            self._home, state, index, default_provider=self._default_provider, clock=self.clock
         )
 
     # Asking
@@ -278,19 +283,13 @@ class IndexSync:
         for path in found.gone:  # or moved, while all were looked at, to where nobody looked
             if (now := file_now(self._home, path)) is not None:
                 news.setdefault(now.path, now)
-        if full or found.came:
+        if (full or found.came) and self._files.with_problem():
             news.update((file.path, file) for file in self._entering.incomplete())
         if self._size is None and len(news) >= filling.MANY:
             with self._lock:
                 filling.start(self._index, self._files)
-        self._entering.start_look()
-        try:
-            for done, batch in batches(list(news.values()), _BATCH):
-                self._enter_files(batch, patience)
-                if on_progress is not None:
-                    on_progress(done, len(news))
-        finally:
-            self._entering.end_look()
+        if news:
+            self._enter(list(news.values()), on_progress, patience)
         # Last, so that a thread whose file has moved is in the index all the time.
         gone = [path for path in found.gone if path not in news]
         if gone or found.reached or self._folders.news(found.marks, found.lost):
@@ -299,6 +298,21 @@ class IndexSync:
                 for path in gone:
                     self._entering.forget_file(path)
                 self._folders.settle(found.marks, found.lost)
+
+    def _enter(
+        self,
+        news: list[RolloutFile],
+        on_progress: Callable[[int, int], None] | None,
+        patience: float | None,
+    ) -> None:
+        self._entering.start_look()
+        try:
+            for done, batch in batches(news, _BATCH):
+                self._enter_files(batch, patience)
+                if on_progress is not None:
+                    on_progress(done, len(news))
+        finally:
+            self._entering.end_look()
 
     def _enter_files(self, files: Iterable[RolloutFile], patience: float | None) -> None:
         read = self._entering.read(files)
@@ -336,9 +350,7 @@ class IndexSync:
             self._rows.reset()
             self._folders.reset()
             if self._home.sessions not in self._folders.known:
-                self._size = (
-                    None  # it was copied or moved with its home: nobody has looked here yet
-                )
+                self._size = None  # it was copied or moved with its home: nobody has looked here
             self._looked_at = None
             self._generation = generation
 
@@ -406,23 +418,10 @@ class IndexSync:
 
     def settle(self, thread: StoredThread) -> None:
         """A writer of ours has let *thread* go in this state: what its file says now is no news."""
-        file = stat_rollout(self._home, thread.rollout_path or "")
-        if file is None:
-            return
         with self._lock:
             self._load()
             self._names.update()
-            derived = self._entering.derive(file)
-            if derived is None:
-                return
-            with self._index.transaction():
-                self._entering.note(derived)
-                if derived.thread is not None and derived.thread.id == thread.id:
-                    row = self._rows.row(thread.id)
-                    merged = self._entering.merge(derived, row)
-                    in_row = row is not None and thread.history_mode == "paginated"
-                    record = settle(thread, merged, in_row=in_row)
-                    self._entering.store(derived, merged, record, row)
+            self._entering.settle(thread)
 
     def observed(self, lot: Iterable[tuple[StoredThread, ThreadMetadataPatch]]) -> None:
         """:meth:`change` for what writers of this store have observed of several threads."""

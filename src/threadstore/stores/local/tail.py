@@ -28,7 +28,7 @@ from threadstore.stores.local.lines import (
 from threadstore.stores.local.paths import plain_path
 from threadstore.stores.local.reader import Batch, read_history, reading
 from threadstore.stores.local.reading import HistoryReading
-from threadstore.stores.local.writers import others_first
+from threadstore.stores.local.waiting import others_first
 
 __all__ = ["LOOK", "Tail"]
 

@@ -22,7 +22,8 @@ from threadstore.stores.local.paths import Home, find_rollout
 from threadstore.stores.local.sync import IndexSync
 from threadstore.stores.local.text_index import TextIndex
 from threadstore.stores.local.text_search import TextSearch
-from threadstore.stores.local.writers import Writers, in_worker
+from threadstore.stores.local.waiting import in_worker
+from threadstore.stores.local.writers import Writers
 
 __all__ = ["TextVerbs"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from threadstore.errors import Conflict
-from threadstore.stores.local.lineage import FindRollout, current_rollout, resolve_lineage
 from threadstore.stores.local.paths import (
     Home,
     RolloutFile,
@@ -15,6 +15,9 @@ from threadstore.stores.local.paths import (
     stat_rollout,
 )
 from threadstore.stores.local.state_rows import StateRow
+
+if TYPE_CHECKING:
+    from threadstore.stores.local.lineage import FindRollout
 
 __all__ = ["choose_file", "file_now", "files_now", "refuse_references"]
 
@@ -59,6 +62,8 @@ def refuse_references(
 
 def _owners(path: str, find_rollout: FindRollout) -> Iterator[str]:
     """The threads on whose rollouts a rollout stands."""
+    from threadstore.stores.local.lineage import resolve_lineage  # here: no list asks for it
+
     try:
         segments = resolve_lineage(path, find_rollout).segments
     except OSError:
@@ -77,6 +82,8 @@ def choose_file(
     if len(files) > 1:
         named = [file for file in files if file.name and file.name.thread_id == thread_id]
         files = named or files
+    from threadstore.stores.local.lineage import current_rollout
+
     preferred: str | None = None
     if row is not None and len(files) > 1:
         wanted = os.path.basename(row.rollout_path)
