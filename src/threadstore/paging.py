@@ -15,7 +15,8 @@ from threadstore.errors import InvalidRequest
 from threadstore.history.growing import Keep, OpenStatus, StoredTurn
 from threadstore.history.items import DamagedLine, History, RolloutItem
 from threadstore.history.marks import SPACING, MarkFinder, ReachesBack, TurnMarks
-from threadstore.history.turns import NeedsEveryLine, TurnBuilder, WrittenTurns
+from threadstore.history.turns import NeedsEveryLine, TurnBuilder
+from threadstore.history.written import WrittenTurns
 from threadstore.ids import parse_thread_id
 from threadstore.pages import ItemPage, TurnPage
 from threadstore.queries import check_limit, decode_cursor, encode_cursor
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from threadstore.history.lines import Entry
+    from threadstore.history.plain import PlainTurn
 
 __all__ = [
     "HistorySource",
@@ -114,12 +116,14 @@ async def shown_turns(
     store: HistorySource,
     thread_id: str,
     write: Callable[[StoredTurn], _T],
+    write_plain: Callable[[PlainTurn], _T],
     *,
     open_status: OpenStatus = "interrupted",
 ) -> list[_T]:
-    """All turns as *write* makes them, who is given of their items those that are shown. Neither
-    the rest nor the lines are held, and as little as possible of what is written already."""
-    brief = WrittenTurns(write, open_status=open_status)
+    """All turns as *write* makes them, who is given of their items those that are shown, and
+    *write_plain* the plain ones among them. Neither the rest nor the lines are held, and as little
+    as possible of what is written already."""
+    brief = WrittenTurns(write, write_plain, open_status=open_status)
     with contextlib.suppress(NeedsEveryLine):
         if await _feed(brief, store.history_batches(thread_id, brief=True)):
             return brief.written()

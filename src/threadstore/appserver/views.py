@@ -11,6 +11,7 @@ from threadstore.errors import InvalidRequest
 from threadstore.history.turns import build_turns
 from threadstore.live.ephemeral import EphemeralThread
 from threadstore.paging import MarkedTurns, shown_turns
+from threadstore.protocol.codex_plain import encode_plain_turn
 from threadstore.protocol.codex_thread import protocol_turn
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from threadstore.appserver.params import TurnsPageParams
     from threadstore.appserver.server import AppServer
     from threadstore.history.growing import OpenStatus
+    from threadstore.history.plain import PlainTurn
     from threadstore.history.turns import StoredTurn
 
 __all__ = [
@@ -67,13 +69,18 @@ async def shown_turns_of(server: AppServer, thread_id: str) -> ShownTurns:
         written = [_written(turn) for turn in await turns_of(server, thread_id)]
     else:
         status: OpenStatus = "in_progress" if _runs(server, thread_id) else "interrupted"
-        written = await shown_turns(server.manager.store, thread_id, _written, open_status=status)
+        store = server.manager.store
+        written = await shown_turns(store, thread_id, _written, _written_plain, open_status=status)
     last_id = written[-1][0] if written else None
     return ShownTurns([turn for _, turn in written], last_id)
 
 
 def _written(turn: StoredTurn) -> tuple[str, msgspec.Raw]:
     return turn.id, msgspec.Raw(_encode(protocol_turn(turn)))
+
+
+def _written_plain(turn: PlainTurn) -> tuple[str, msgspec.Raw]:
+    return turn.started.turn_id, msgspec.Raw(encode_plain_turn(turn))
 
 
 async def turns_of(server: AppServer, thread_id: str) -> tuple[StoredTurn, ...]:

@@ -10,7 +10,7 @@ import codecs
 from collections import deque
 from collections.abc import Callable, Sequence
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
@@ -57,6 +57,7 @@ class _Kind(msgspec.Struct, gc=False):
     type: str | None = None
 
 
+_T = TypeVar("_T")
 _Raw: Final = msgspec.Raw
 _decode_kind: Final = msgspec.json.Decoder(_Kind).decode
 _decode_any: Final = msgspec.json.Decoder().decode
@@ -175,6 +176,16 @@ class RolloutItem(_Line, gc=False, eq=False):
                 payload = self.payload  # no object, or not quite JSON: this way is lenient
         kind = payload.get("type") if type(payload) is dict else None
         return kind if type(kind) is str else None
+
+    def typed(self, decode: Callable[[msgspec.Raw], _T]) -> _T | None:
+        """The payload as *decode* reads it; ``None`` if it does not, or the payload is decoded."""
+        payload = _stored(self)
+        if type(payload) is not _Raw:
+            return None
+        try:
+            return decode(payload)
+        except (msgspec.MsgspecError, RecursionError, ValueError):
+            return None
 
     def line(self) -> bytes:
         """The line without its newline: the bytes it was read from, else Codex's compact form."""

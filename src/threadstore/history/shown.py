@@ -68,16 +68,22 @@ def _says_something(payload: Any, kind: str) -> bool:
 class ShownItems:
     """The ids of a turn's items, given in the order of the history."""
 
-    __slots__ = ("_ids", "_reasoning", "number")
+    __slots__ = ("_ids", "_passed", "_reasoning", "number")
 
     def __init__(self, first: int) -> None:
         self.number = first
         """What the next item without an id of its own is called."""
         self._ids: set[str] = set()
+        self._passed = 0
         self._reasoning: str | None = None
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return len(self._ids) + self._passed
+
+    def pass_by(self, count: int) -> None:
+        """As many items without ids of their own, of which no more lines come."""
+        self._passed += count
+        self.number += count
 
     def take(self, item: RolloutItem, kind: str | None = None) -> str | None:
         """The id of the item that a line is, or belongs to; ``None`` if it is none.

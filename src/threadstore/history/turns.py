@@ -22,7 +22,7 @@ before a turn (the user's message, in older histories) are part of it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 from threadstore.clock import parse_timestamp
 from threadstore.history.growing import (
@@ -54,16 +54,9 @@ __all__ = [
     "TurnError",
     "TurnStart",
     "TurnStatus",
-    "WrittenTurns",
     "build_turns",
 ]
 
-_T = TypeVar("_T")
-
-_GROWING: Final = 8
-"""Turns to which lines may still belong after they have ended."""
-_SAID: Final = frozenset({"agent_message", "agent_reasoning", "user_message"})
-"""Events that belong to the turn that goes on: most of what is shown."""
 # Errors of requests beside the turn, which goes on (Codex 0.118 to 0.169).
 _HARMLESS_ERRORS: Final = frozenset({"active_turn_not_steerable", "thread_rollback_failed"})
 
@@ -126,6 +119,11 @@ class TurnBuilder:
     def turns(self) -> tuple[StoredTurn, ...]:
         """The turns so far, oldest first; rolled-back ones are left out."""
         return tuple(map(self._stored, self._ordered()))
+
+    @property
+    def newest(self) -> GrowingTurn:
+        """The turn that opened last, as it grows; there must be one."""
+        return self._turns[-1]
 
     def _ordered(self) -> list[GrowingTurn]:
         if not self._waiting:
@@ -362,57 +360,6 @@ class BriefTurnBuilder(TurnBuilder):
         if turn_id is None:
             raise NeedsEveryLine
         return super()._open(item, turn_id, explicit=explicit)
-
-
-class WrittenTurns(BriefTurnBuilder, Generic[_T]):
-    """The same turns, each as *write* makes it, who is given what it shows. A turn is written some
-    turns after its end, and its items are let go; where something belongs to it after all, it is
-    :class:`NeedsEveryLine`, too."""
-
-    def __init__(
-        self, write: Callable[[StoredTurn], _T], *, open_status: OpenStatus = "interrupted"
-    ) -> None:
-        super().__init__(open_status=open_status)
-        self._write = write
-        self._written: dict[int, _T] = {}
-
-    def written(self) -> list[_T]:
-        """All turns, oldest first. Nothing can be fed any more."""
-        return [
-            self._written.pop(turn.opened)
-            if turn.opened in self._written
-            else self._write(self._stored(turn))
-            for turn in self._ordered()
-        ]
-
-    def feed(self, item: RolloutItem) -> None:
-        turn = self._current
-        if item.type == "event_msg" and turn is not None and turn.explicit and not turn.status:
-            payload = item.payload  # what is fed will be shown: the kind alone is of no use
-            kind = payload.get("type") if isinstance(payload, dict) else None
-            if isinstance(kind, str) and kind in _SAID and "turn_id" not in payload:
-                self._position = item.position or self._position + 1
-                self._index += 1
-                self._kind = kind
-                turn.add(self._position, item, kind)
-                self._number = turn.shown.number
-                return
-        super().feed(item)
-
-    def _open(self, item: RolloutItem, turn_id: str | None, *, explicit: bool) -> GrowingTurn:
-        opened = super()._open(item, turn_id, explicit=explicit)
-        if len(self._turns) > _GROWING:
-            turn = self._turns[-1 - _GROWING]
-            if turn.status is not None and turn.opened not in self._written:
-                self._written[turn.opened] = self._write(turn.stored("interrupted"))
-                turn.let_go()
-        return opened
-
-    def _named(self, turn_id: str | None) -> GrowingTurn | None:
-        turn = super()._named(turn_id)
-        if turn is not None and turn.opened in self._written:
-            raise NeedsEveryLine
-        return turn
 
 
 def build_turns(
