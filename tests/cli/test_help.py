@@ -78,6 +78,17 @@ def test_a_list_imports_neither_an_event_loop_nor_what_it_does_not_need(tmp_path
     assert not imported(code) & unneeded
 
 
+@pytest.mark.parametrize("words", ["", "['--version']"])
+def test_garbage_is_collected_our_way_in_a_process_of_our_own_only(words: str) -> None:
+    code = f"import gc, sys; sys.path[:0] = {[p for p in sys.path if p]!r}\n"
+    code += "usual, sys.argv[1:] = gc.get_threshold(), ['--version']\n"
+    code += f"from threadstore.cli import main\nmain({words})\n"
+    code += "print(gc.get_threshold() == usual, gc.get_freeze_count() == 0)"
+    argv = [sys.executable, "-c", code]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.splitlines()[-1] == ("True True" if words else "False False")
+
+
 def test_an_app_server_that_nobody_gives_a_turn_imports_no_session_and_no_model_client() -> None:
     code = f"import sys; sys.path[:0] = {[p for p in sys.path if p]!r}\n"
     code += "import threadstore.appserver, threadstore.appserver.serving"
