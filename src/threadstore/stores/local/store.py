@@ -240,6 +240,8 @@ class LocalThreadStore(Rooms):
     ) -> AsyncIterator[RolloutItem | DamagedLine]:
         thread_id = self._parse(thread_id)
         check_position(after, "after")
+        if reverse:  # what is kept of a long file saves counting its lines
+            await self.turn_marks.get(thread_id)
         for batch in await self._reading.batches(thread_id, after=after, reverse=reverse):
             for entry in batch:
                 yield entry
