@@ -21,6 +21,7 @@ from threadstore.ids import new_thread_id
 from threadstore.queries import ThreadQuery
 from threadstore.stores.local.entering import Entering
 from threadstore.stores.local.index_files import IndexFiles
+from threadstore.stores.local.locks import WriterLock
 from threadstore.stores.local.looking import Findings, look_into
 from threadstore.stores.local.pace import Pace
 from threadstore.stores.local.row_watch import RowWatch
@@ -127,6 +128,27 @@ def test_growth_of_a_thread_in_use_is_noticed(home: Large) -> None:
     assert path is not None
     home.append(path, items.turn_context(model="later"))
     assert home.next_list()[thread_id].model == "later"
+
+
+def test_growth_of_an_old_thread_is_noticed_while_somebody_has_it_locked(home: Large) -> None:
+    thread_id = home.olds[0]
+    with WriterLock.acquire(home.home, thread_id):
+        home.append(home.old_path(thread_id, 1), items.turn_context(model="later"))
+        assert home.next_list()[thread_id].model == "later"
+
+
+def test_who_cannot_wait_for_the_next_look_has_it_done_at_once(home: Large) -> None:
+    old, new = home.olds[0], next(iter(home.listed()))
+    path = home.listed()[new].rollout_path
+    assert path is not None
+    home.append(path, items.turn_context(model="later"))
+    assert home.listed()[new].model != "later"
+    home.sync.look_again()
+    assert home.listed()[new].model == "later"
+    with WriterLock.acquire(home.home, old):
+        home.append(home.old_path(old, 1), items.turn_context(model="later"))
+        home.sync.look_again()
+        assert home.listed()[old].model == "later"
 
 
 def test_an_old_file_that_grew_is_noticed_by_the_background(home: Large) -> None:

@@ -87,6 +87,15 @@ class IndexFiles:
         sql = "SELECT * FROM files WHERE thread_id = ? AND problem IS NOT ?"
         return self._files(sql, (thread_id, MISSING))
 
+    def of_threads(self, thread_ids: Collection[str]) -> list[IndexedFile]:
+        """The same of several threads."""
+        ids = msgspec.json.encode(list(thread_ids)).decode()
+        sql = (
+            "SELECT * FROM files WHERE thread_id IN (SELECT value FROM json_each(?))"
+            " AND problem IS NOT ?"
+        )
+        return self._files(sql, (ids, MISSING)) if thread_ids else []
+
     def missing_of(self, thread_id: str) -> list[IndexedFile]:
         """The files of a thread that are."""
         sql = "SELECT * FROM files WHERE thread_id = ? AND problem = ?"

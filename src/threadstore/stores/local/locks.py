@@ -23,11 +23,13 @@ __all__ = [
     "check_unused",
     "database_holder",
     "index_lock",
+    "locked_threads",
     "open_by_other_process",
     "writer_holder",
 ]
 
 _COORDINATION: Final = ".coordination.lock"
+_SUFFIX: Final = ".lock"
 _PATIENCE: Final = 5.0
 """Seconds to wait for the coordination lock; its holders keep it for less than a millisecond."""
 _PAUSE: Final = 0.002
@@ -106,6 +108,15 @@ def writer_holder(home: Home, thread_id: str) -> str | None:
         raise unavailable(error, f"cannot look at the lock {path}") from error
 
 
+def locked_threads(home: Home) -> list[str]:
+    """The threads that somebody has locked to write them, or had until a crash."""
+    try:
+        names = os.listdir(home.lock_folder)
+    except OSError:
+        return []
+    return [name.removesuffix(_SUFFIX) for name in names if name != _COORDINATION]
+
+
 def open_by_other_process(path: str) -> str | None:
     """Another process that has *path* open for writing, as far as the system shows it.
 
@@ -160,7 +171,7 @@ def index_lock(home: Home) -> Iterator[None]:
 
 
 def _lock_path(home: Home, thread_id: str) -> str:
-    return f"{home.lock_folder}/{thread_id}.lock"
+    return f"{home.lock_folder}/{thread_id}{_SUFFIX}"
 
 
 def _take(path: str) -> tuple[int, str | None]:

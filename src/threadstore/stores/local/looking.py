@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
 from typing import Final, TypeVar
 
@@ -11,6 +11,7 @@ import msgspec
 
 from threadstore.stores.local.index_db import IndexedFile
 from threadstore.stores.local.index_files import MISSING, IndexFiles
+from threadstore.stores.local.locks import locked_threads
 from threadstore.stores.local.paths import (
     FolderContent,
     Home,
@@ -22,12 +23,14 @@ from threadstore.stores.local.paths import (
 )
 from threadstore.stores.local.watches import UNSURE, FolderWatch
 
-__all__ = ["Findings", "batches", "look_at", "look_further", "look_into"]
+__all__ = ["Findings", "batches", "look_at_likely", "look_into"]
 
 T = TypeVar("T")
 
 _BEGINNING: Final = "~"
 """Of a walk from the last path to the first one: behind all that begin with a slash."""
+_LIKELY: Final = 100
+"""Threads whose files are likely to grow: those that were updated last."""
 _FURTHER: Final = 500
 """Files that a process looks at beyond those that are likely to have changed: 2 ms."""
 
@@ -80,19 +83,28 @@ def look_into(
             waiting += _look_into_one(home, files, folder, watch, found, thorough=thorough)
 
 
-def look_at(home: Home, known: Iterable[IndexedFile], found: Findings) -> None:
+def look_at_likely(
+    home: Home, files: IndexFiles, changed: Collection[str], found: Findings, *, further: bool
+) -> None:
+    """Compare the files that are likely to have grown: those of the threads that were updated last,
+    that are *changed* otherwise, and whose writer lock somebody holds.
+
+    *further*: go on with a look at every file where another process has stopped. Where processes
+    are too short for a background, together they do what that does.
+    """
+    _look_at(home, files.of_newest(_LIKELY), found)
+    _look_at(home, files.of_threads({*changed, *locked_threads(home)}), found)
+    if further:
+        portion = files.further(_FURTHER)
+        found.reached = portion[-1].path if portion else _BEGINNING
+        _look_at(home, portion, found)
+
+
+def _look_at(home: Home, known: Iterable[IndexedFile], found: Findings) -> None:
     """Compare single files with the index; one that is gone is its folder's business."""
     for file in known:
         if file.path not in found.news:
             _compare(home, file.path, file, found)
-
-
-def look_further(home: Home, files: IndexFiles, found: Findings) -> None:
-    """Go on with a look at every file where another process has stopped. Where processes are too
-    short for a background, together they do what that does."""
-    portion = files.further(_FURTHER)
-    found.reached = portion[-1].path if portion else _BEGINNING
-    look_at(home, portion, found)
 
 
 def batches(things: Iterable[T], size: int) -> Iterator[tuple[int, list[T]]]:

@@ -27,7 +27,7 @@ from threadstore.stores.local import filling
 from threadstore.stores.local.database import LOCKED
 from threadstore.stores.local.index_db import IndexDb
 from threadstore.stores.local.index_files import MISSING, IndexFiles, MissingThread
-from threadstore.stores.local.looking import Findings, batches, look_at, look_further, look_into
+from threadstore.stores.local.looking import Findings, batches, look_at_likely, look_into
 from threadstore.stores.local.pace import Pace
 from threadstore.stores.local.paths import Home, RolloutFile
 from threadstore.stores.local.row_watch import RowWatch
@@ -46,8 +46,6 @@ T = TypeVar("T")
 EXACT: Final = 2000
 """Files up to which each look is a full one: some 10 ms for 1,000."""
 _BATCH: Final = 128
-_LIKELY: Final = 100
-"""Threads whose files a quick look looks at: those that were updated last."""
 _PORTION: Final = 16
 """Folders that the background looks at in one go."""
 _MOVES: Final = 3
@@ -93,6 +91,7 @@ class IndexSync:
         self._identity = ""
         self._size: int | None = None
         self._looked_at: float | None = None
+        self._hurried = False
         self._blocked_until: float | None = None
         self.problems: dict[str, str] = {}
         """Folders that could not be read, with the reason."""
@@ -127,6 +126,7 @@ class IndexSync:
             return not self.serves()
         return (
             not self.serves()
+            or self._hurried
             or self._overdue()
             or self._names.changed()
             or self._rows.changed()
@@ -155,8 +155,9 @@ class IndexSync:
             _warn(error)
 
     def look_again(self) -> None:
-        """Have the next list look for what changed, whenever the last one did."""
-        self._looked_at = None
+        """Have the next list look at the files that are likely to have grown, whenever the last one
+        did."""
+        self._hurried = True
 
     def refresh(
         self, *, force: bool = False, on_progress: Callable[[int, int], None] | None = None
@@ -187,18 +188,20 @@ class IndexSync:
         self._load()
         first = self._size is None
         patience = None if first else patience  # nothing could be served instead
-        overdue = self._overdue()
+        overdue, hurried, self._hurried = self._overdue(), self._hurried, False
         full = force or first or (overdue and not self.is_large)
         self._names.update()
         if not first:
             self._rows.update(every=full)
-        if full or overdue or self._folders.changed():
-            full = full or not self.is_large
-            found = self._look(full=full)
+        moved = full or overdue or self._folders.changed()
+        if moved or hurried:
+            full = full or (moved and not self.is_large)
+            found = self._look(full=full, moved=moved)
             self._apply(found, on_progress, patience, full=full)
             if full:
                 self._note_complete()
-            self._looked_at = self.clock.monotonic()
+            if moved:
+                self._looked_at = self.clock.monotonic()
         if first:  # rows of the threads have been merged just now
             self._rows.update(every=False)
         self._merge_changed(patience)
@@ -257,17 +260,14 @@ class IndexSync:
         home = self._home
         return list(dict.fromkeys((home.sessions, home.archived, *sorted(self._folders.known))))
 
-    def _look(self, *, full: bool) -> Findings:
+    def _look(self, *, full: bool, moved: bool) -> Findings:
         found = Findings()
-        folders = self._every_folder() if full else self._folders.stale()
+        folders = self._every_folder() if full else self._folders.stale() if moved else ()
         look_into(self._home, self._files, folders, self._folders, found, thorough=full)
-        if full:
-            self.problems = found.problems
-        else:
-            look_at(self._home, self._files.of_newest(_LIKELY), found)
-            if self._looked_at is None:
-                look_further(self._home, self._files, found)
-            self.problems |= found.problems
+        if not full:
+            new = self._looked_at is None
+            look_at_likely(self._home, self._files, self._rows.changed_ids, found, further=new)
+        self.problems = found.problems if full else self.problems | found.problems
         return found
 
     def _apply(
