@@ -41,7 +41,7 @@ class Watched(CodexHome):
             self.home,
             self.state,
             self.index,
-            default_provider="default",
+            default_provider=lambda: "default",
             clock=self.clock,
             exact=self.exact,
             is_live=self.live.__contains__,

@@ -2,57 +2,59 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+from functools import cached_property
 from typing import Any
-
-import msgspec
 
 from threadstore.config import LocalStoreConfig
 from threadstore.errors import InvalidRequest
 from threadstore.stores.local.paths import Home, is_text, unavailable
 
-__all__ = ["HomeSettings", "check_home", "read_home_config"]
+__all__ = ["HomeConfig", "check_home"]
 
 
-class HomeSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The settings after all sources were asked."""
+class HomeConfig:
+    """The settings after all sources were asked.
 
-    sqlite_home: str
-    model_provider: str
-
-
-def read_home_config(config: LocalStoreConfig) -> HomeSettings:
-    """Combine *config* and ``config.toml``.
-
-    Codex 0.131 and 0.169: ``sqlite_home`` there wins over the environment, and a relative one is
-    relative to the home. A file that cannot be read or parsed counts as empty: a store must work
-    on a home whose settings are being edited.
+    Codex 0.131 and 0.169: ``sqlite_home`` in ``config.toml`` wins over the environment, and a
+    relative one is relative to the home. A file that cannot be read or parsed counts as empty: a
+    store must work on a home whose settings are being edited. It is read at once, and parsed when
+    somebody asks for what it may say: every start would wait for that.
     """
-    settings = _settings(os.path.join(config.home, "config.toml"))
-    folder = settings.get("sqlite_home")
-    if not isinstance(folder, str):
-        folder = config.sqlite_home or config.home
-    provider = settings.get("model_provider")
-    return HomeSettings(
-        sqlite_home=os.path.join(config.home, os.path.expanduser(folder)),
-        model_provider=config.default_model_provider
-        or (provider if isinstance(provider, str) and provider else "openai"),
-    )
 
+    def __init__(self, config: LocalStoreConfig) -> None:
+        self._config = config
+        self._data = b""
+        with contextlib.suppress(OSError), open(f"{config.home}/config.toml", "rb") as file:
+            self._data = file.read()
 
-def _settings(path: str) -> dict[str, Any]:
-    """A file that says nothing about stores is not parsed: every start would wait for that."""
-    try:
-        with open(path, "rb") as file:
-            data = file.read()
-        if b"sqlite_home" not in data and b"model_provider" not in data:
-            return {}
+    @property
+    def sqlite_home(self) -> str:
+        """The folder of the databases."""
+        folder = self._said("sqlite_home")
+        if folder is None:
+            folder = self._config.sqlite_home or self._config.home
+        return os.path.join(self._config.home, os.path.expanduser(folder))
+
+    @property
+    def model_provider(self) -> str:
+        """The provider of threads that name none."""
+        return self._config.default_model_provider or self._said("model_provider") or "openai"
+
+    def _said(self, setting: str) -> str | None:
+        value = self._settings.get(setting) if setting.encode() in self._data else None
+        return value if isinstance(value, str) else None
+
+    @cached_property
+    def _settings(self) -> dict[str, Any]:
         import tomllib
 
-        return tomllib.loads(data.decode())
-    except (OSError, ValueError):
-        return {}
+        try:
+            return tomllib.loads(self._data.decode())
+        except ValueError:
+            return {}
 
 
 def check_home(home: Home) -> None:

@@ -24,7 +24,15 @@ from threadstore.stores.local.database import (
     remove_database,
     resource,
 )
-from threadstore.stores.local.index_rows import COLUMNS, Shelf, decode, row_of, shelf_of, touched
+from threadstore.stores.local.index_rows import (
+    COLUMNS,
+    Shelf,
+    Shelves,
+    decode,
+    row_of,
+    shelf_of,
+    touched,
+)
 
 __all__ = ["LATER", "IndexDb", "IndexedFile", "decode_file"]
 
@@ -86,7 +94,7 @@ class IndexDb:
         self._identity: tuple[int, int] | None = None
         self._renewing = threading.Lock()
         self._decoded: dict[str, tuple[bytes, StoredThread]] = {}
-        self._shelves: tuple[int, Sequence[Shelf]] = (-1, ())
+        self._shelves: tuple[int, Shelves] = (-1, ())
 
     def open(self) -> None:
         """Open or create the index. Twice is once."""
@@ -296,9 +304,9 @@ class IndexDb:
         """Sort value, id and record of the first ``limit + 1`` threads. *cwds*: those of the query,
         with links resolved."""
         while True:
-            seen: list[Sequence[Shelf]] = []
+            seen: list[Shelves] = []
 
-            def shelves(seen: list[Sequence[Shelf]] = seen) -> Sequence[Shelf]:
+            def shelves(seen: list[Shelves] = seen) -> Shelves:
                 seen.append(self.shelves())
                 return seen[0]
 
@@ -307,13 +315,14 @@ class IndexDb:
             if not seen or len(seen[0]) == self._rows_of_shelves():
                 return rows
 
-    def shelves(self) -> Sequence[Shelf]:
+    def shelves(self) -> Shelves:
         """Every shelf on which threads stand, or stood."""
         generation, shelves = self._shelves
         if generation == self.generation and len(shelves) == self._rows_of_shelves():
             return shelves
-        sql = "SELECT archived, displayable, kind, custom, provider FROM shelves"
-        shelves = [Shelf(bool(row[0]), bool(row[1]), *row[2:]) for row in self.read(sql)]
+        sql = "SELECT key, archived, displayable, kind, custom, provider FROM shelves"
+        rows = self.read(sql)
+        shelves = [(row[0], Shelf(bool(row[1]), bool(row[2]), *row[3:])) for row in rows]
         if not self.in_transaction:  # what is taken back must not be remembered: rows only come
             self._shelves = self.generation, shelves
         return shelves

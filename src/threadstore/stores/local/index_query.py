@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple, Self, TypeAlias
 from threadstore.ids import id_range, parse_thread_id
 from threadstore.queries import SortKey, ThreadQuery, encode_cursor, thread_place
 from threadstore.stores.local import index_titles
-from threadstore.stores.local.index_rows import Shelf
+from threadstore.stores.local.index_rows import Shelf, Shelves
 
 __all__ = ["DESCENDANTS", "Rows", "cursor_after", "find"]
 
@@ -57,7 +57,7 @@ def cursor_after(query: ThreadQuery, sort_ms: int, thread_id: str) -> str:
 def find(
     query: ThreadQuery,
     cwds: Collection[str] | None,
-    shelves: Callable[[], Collection[Shelf]],
+    shelves: Callable[[], Shelves],
     rows: Rows,
 ) -> list[tuple[Any, ...]]:
     """Sort value, id and record of the first ``limit + 1`` threads.
@@ -78,7 +78,7 @@ def find(
     if wanted is None:
         every.one_of("archived", _states(query))
     elif wanted:
-        every.one_of("shelf", [shelf.key for shelf in wanted])
+        every.one_of("shelf", wanted)
     else:
         return []
     column = _narrowest(facets, rows)
@@ -321,20 +321,20 @@ def _states(query: ThreadQuery) -> tuple[bool, ...]:
 def _wanted(
     query: ThreadQuery,
     facets: Collection[str],
-    shelves: Callable[[], Collection[Shelf]],
-) -> list[Shelf] | None:
-    """The shelves along which to walk; ``None``: it is enough to look at what is archived."""
+    shelves: Callable[[], Shelves],
+) -> list[int] | None:
+    """Keys of shelves along which to walk; ``None``: it is enough to look at what is archived."""
     if not facets and not Shelf.matter(query):
         return None
     every = shelves()
-    wanted = [shelf for shelf in every if shelf.matches(query)]
-    of_states = sum(shelf.archived in _states(query) for shelf in every)
+    wanted = [key for key, shelf in every if shelf.matches(query)]
+    of_states = sum(shelf.archived in _states(query) for _, shelf in every)
     return None if wanted and not facets and len(wanted) == of_states else wanted
 
 
 def _walks(
     query: ThreadQuery,
-    wanted: Sequence[Shelf] | None,
+    wanted: Collection[int] | None,
     column: str,
     values: Collection[str],
     rows: Rows,
@@ -343,7 +343,7 @@ def _walks(
     if wanted is None:
         along = [(state,) for state in _states(query)]
         return _Walks(f"threads_archived_{order}", ("archived",), along)
-    keys = {shelf.key for shelf in wanted}
+    keys = set(wanted)
     if not column:
         return _Walks(f"threads_shelf_{order}", ("shelf",), [(key,) for key in keys])
     pairs: Iterable[tuple[str, int]] = product(values, keys)

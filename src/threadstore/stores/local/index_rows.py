@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import time
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -20,7 +20,7 @@ from threadstore.queries import (
 )
 from threadstore.stores.local.database import DatabaseDamaged
 
-__all__ = ["COLUMNS", "Shelf", "decode", "row_of", "shelf_of", "touched"]
+__all__ = ["COLUMNS", "Shelf", "Shelves", "decode", "row_of", "shelf_of", "touched"]
 
 COLUMNS: Final = (
     *("id", "created_ms", "updated_ms", "recency_ms", "archived", "shelf", "cwd", "git_origin"),
@@ -65,6 +65,10 @@ class Shelf(msgspec.Struct, frozen=True):
         )
 
 
+Shelves: TypeAlias = Sequence[tuple[int, Shelf]]
+"""Shelves, each behind its key."""
+
+
 @functools.lru_cache(maxsize=1024)
 def _key(shelf: Shelf) -> int:
     facts = msgspec.structs.astuple(shelf)
@@ -72,6 +76,8 @@ def _key(shelf: Shelf) -> int:
 
 
 def _digest(data: bytes) -> int:
+    import hashlib  # here: it takes as long as a list, which makes no key
+
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), signed=True)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from threadstore.clock import Clock, SystemClock
 from threadstore.following import Signals
 from threadstore.stores.local.healing import Healer
-from threadstore.stores.local.home_config import read_home_config
+from threadstore.stores.local.home_config import HomeConfig
 from threadstore.stores.local.index_db import IndexDb
 from threadstore.stores.local.paths import Home, find_rollout
 from threadstore.stores.local.state_db import StateDb
@@ -42,9 +42,8 @@ class Rooms(SearchedStore):
     def __init__(self, config: LocalStoreConfig, *, clock: Clock | None = None) -> None:
         self._config = config
         self._clock = clock or SystemClock()
-        settings = read_home_config(config)
-        self._provider = settings.model_provider
-        self._home = Home(home=config.home, sqlite_home=settings.sqlite_home)
+        self._settings = HomeConfig(config)
+        self._home = Home(home=config.home, sqlite_home=self._settings.sqlite_home)
         self._opened = False
         self._state = (
             StateDb(self._home.state_db, busy_timeout=config.busy_timeout)
@@ -61,7 +60,7 @@ class Rooms(SearchedStore):
             self._home,
             self._state,
             self._index,
-            default_provider=self._provider,
+            default_provider=lambda: self._settings.model_provider,
             refresh_interval=config.refresh_interval,
             clock=self._clock,
             is_live=lambda thread_id: thread_id in self._writers,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Collection, Mapping
 from typing import Final, TypeVar
@@ -256,4 +255,6 @@ def _fingerprints(state: StateDb) -> _Fingerprints:
 
 
 def _digest(row: StateRow) -> bytes:
+    import hashlib  # here: it takes as long as a list that finds no news
+
     return hashlib.blake2b(msgspec.json.encode(row), digest_size=8).digest()

@@ -122,7 +122,7 @@ class LocalThreadStore(Rooms):
             thread_id=thread_id,
             created_at=created_at,
             cli_version=VERSION,
-            model_provider=self._provider,
+            model_provider=self._settings.model_provider,
         )
         path = new_rollout_path(self._home, thread.created_at, thread_id)
         return msgspec.structs.replace(thread, rollout_path=path)

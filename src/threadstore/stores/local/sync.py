@@ -68,7 +68,7 @@ class IndexSync:
         state: StateDb | None,
         index: IndexDb,
         *,
-        default_provider: str,
+        default_provider: Callable[[], str],
         clock: Clock,
         refresh_interval: float = 1.0,
         exact: int = EXACT,
@@ -107,7 +107,7 @@ class IndexSync:
             self._files,
             self._names,
             self._rows,
-            default_provider=self._default_provider,
+            default_provider=self._default_provider(),
             clock=self.clock,
             is_live=self._is_live,
         )
