@@ -129,7 +129,15 @@ def check(sql: str, plan: list[str], *, may_sort: bool) -> None:
     for step in plan:
         if step.startswith("SCAN"):
             # Hits of the index of titles, what is made of the lines before, and constants.
-            allowed = ("SCAN titles", "SCAN (", "SCAN tree", "SCAN used", "SCAN CONSTANT", "SCAN h")
+            allowed = (
+                "SCAN titles",
+                "SCAN (",
+                "SCAN tree",
+                "SCAN used",
+                "SCAN CONSTANT",
+                "SCAN h",
+                "SCAN json_each",
+            )
             assert step.startswith((*allowed, "SCAN unread_titles")), (step, sql)
         if not may_sort:
             assert "TEMP B-TREE" not in step, (step, sql)

@@ -124,9 +124,7 @@ def _few(query: ThreadQuery, facet: tuple[str, _Where] | None, rows: Rows) -> _S
         return "threads INDEXED BY threads_name", []
     if prefix is not None and _count(_BY_ID, _Where().ids(prefix), rows) < COUNTED:
         return _BY_ID, []
-    if term is not None and index_titles.has_few(term, rows):
-        hits = index_titles.hits(term)
-        assert hits is not None
+    if term is not None and (hits := index_titles.few_hits(term, rows)) is not None:
         return _among(hits[0]), hits[1]
     if facet is not None and _count(*facet, rows) < COUNTED:
         return facet[0], []

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-__all__ = ["FEW", "FORGET", "UNREAD", "condition", "has_few", "hits", "read"]
+__all__ = ["FEW", "FORGET", "UNREAD", "condition", "few_hits", "hits", "read"]
 
 _GRAM: Final = 3
 _END: Final = "\x1f\x1f"
@@ -20,6 +20,9 @@ _GRAMS: Final = 24
 """Of a long term that many are asked for, spread over it."""
 FEW: Final = 2000
 """Hits that are taken as a whole and sorted."""
+_HITS: Final = (
+    "SELECT rowid AS key FROM titles WHERE titles MATCH ? UNION{} SELECT key FROM unread_titles"
+)
 
 UNREAD: Final = "INSERT OR IGNORE INTO unread_titles SELECT key FROM threads WHERE id = ?"
 """The thread has a new text."""
@@ -46,19 +49,21 @@ def hits(term: str) -> tuple[str, list[str]] | None:
     """SQL for the keys of all threads that may have the term, and its values; ``None``: the term
     says too little."""
     match = _match(term.casefold())
-    if match is None:
-        return None
-    read = "SELECT rowid AS key FROM titles WHERE titles MATCH ?"
-    return f"({read} UNION SELECT key FROM unread_titles) AS hits", [match]
+    return None if match is None else (f"({_HITS.format('')}) AS hits", [match])
 
 
-def has_few(term: str, rows: Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]) -> bool:
-    """Whether few threads may have the term."""
+def few_hits(
+    term: str, rows: Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
+) -> tuple[str, list[str]] | None:
+    """The same if few threads may have the term; ``None``: many, or the term says too little."""
     match = _match(term.casefold())
     if match is None or match.endswith("*"):  # of a short term all would be counted
-        return False
-    sql = "SELECT count(*) FROM (SELECT 1 FROM titles WHERE titles MATCH ? LIMIT ?)"
-    return bool(rows(sql, [match, FEW])[0][0] < FEW)
+        return None
+    found = rows(f"{_HITS.format(' ALL')} LIMIT ?", [match, FEW])
+    if len(found) == FEW:
+        return None
+    keys = ", ".join(str(key) for (key,) in set(found))
+    return "(SELECT value AS key FROM json_each(?)) AS hits", [f"[{keys}]"]
 
 
 def read(run: Callable[[str, Sequence[Any]], int], limit: int) -> bool:
