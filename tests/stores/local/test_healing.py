@@ -231,7 +231,7 @@ def test_files_that_go_while_they_are_looked_at_hold_up_nobody(home: Large) -> N
         files,
         names,
         rows,
-        default_provider=lambda: "default",
+        default_provider="default",
         clock=home.clock,
         is_live=home.live.__contains__,
     )
