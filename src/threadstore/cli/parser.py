@@ -94,18 +94,25 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
 class _Parser(argparse.ArgumentParser):
     """A parser that raises :class:`UsageError` instead of printing it."""
 
-    command: str | None = None
-    """The command whose options it gets when it is used; ``None``: it has its own."""
+    def __init__(self, *, command: str | None = None, **options: Any) -> None:
+        """*command*: whose options it gets when it is used. It is not made before, as argparse
+        looks for translations of its headings each time, which takes as long as a list of threads
+        for all commands."""
+        self._command = command
+        self._options = options
+        if command is None:
+            self._make()
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(formatter_class=_Formatter, allow_abbrev=False, **options)
+    def _make(self) -> None:
+        super().__init__(formatter_class=_Formatter, allow_abbrev=False, **self._options)
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> Any:
-        if self.command is not None:
+        if self._command is not None:
+            self._make()
             self.add_argument("-h", "--help", action="help", help="show this help and exit")
-            load_command(self.command).configure(self)
+            load_command(self._command).configure(self)
             _add_common_options(self, store=argparse.SUPPRESS, debug=argparse.SUPPRESS)
         return super().parse_known_args(args, namespace)
 
@@ -141,10 +148,9 @@ def build_parser() -> argparse.ArgumentParser:
         prog="threadstore",
     )
     for name, (_, summary) in COMMANDS.items():
-        command = commands.add_parser(
-            name, help=summary, prog=f"threadstore {name}", add_help=False
+        commands.add_parser(
+            name, help=summary, command=name, prog=f"threadstore {name}", add_help=False
         )
-        command.command = name
     return parser
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import cached_property
 from typing import Any, Final, TypeAlias, TypeVar
 
 import msgspec
@@ -24,10 +25,18 @@ Guard: TypeAlias = Callable[[Call], None]
 _EMPTY: Final = Raw(b"{}")
 
 
-class _Method(msgspec.Struct, frozen=True):
-    handler: Handler[Any]
-    decode: Callable[[Raw], Any]
-    serial: str | Callable[[Any], str] | None
+class _Method:
+    def __init__(
+        self, handler: Handler[P], params: type[P], serial: str | Callable[[P], str] | None = None
+    ) -> None:
+        self.handler = handler
+        self.serial = serial
+        self._params = params
+
+    @cached_property
+    def decode(self) -> Callable[[Raw], Any]:
+        """Made for the first call: those of fifty methods take longer than a first answer."""
+        return msgspec.json.Decoder(self._params).decode
 
 
 class Dispatcher:
@@ -70,12 +79,12 @@ class Dispatcher:
         ``null``, are an empty object.
         """
         assert name not in self._requests, name
-        self._requests[name] = _Method(handler, msgspec.json.Decoder(params).decode, serial)
+        self._requests[name] = _Method(handler, params, serial)
 
     def notification(self, name: str, handler: Handler[P], params: type[P]) -> None:
         """Have *handler* hear notifications of *name*; they run as requests do."""
         assert name not in self._notifications, name
-        self._notifications[name] = _Method(handler, msgspec.json.Decoder(params).decode, None)
+        self._notifications[name] = _Method(handler, params)
 
     async def __call__(self, call: Call) -> object:
         """The result of *call*. Up to its handler's first wait, calls are handled in order."""
