@@ -12,17 +12,20 @@ import re
 from typing import Final
 
 from threadstore.stores.local.database import resource
-from threadstore.stores.local.index_db import LATER, IndexDb
+from threadstore.stores.local.index_db import CACHE, LATER, IndexDb
 from threadstore.stores.local.index_files import IndexFiles
 
 __all__ = ["MANY", "finish", "start"]
 
 MANY: Final = 300
 """New files from which on it is worth the while."""
+_LARGE_CACHE: Final = "PRAGMA cache_size = -65536"
+"""Pages that are touched in turn are written once: the usual would write each often."""
 
 
 def start(index: IndexDb, files: IndexFiles) -> None:
     """Leave out what can be made later, if the index has just been made."""
+    index.rows(_LARGE_CACHE)
     with index.transaction():
         if files.complete() is None and not index.rows("SELECT 1 FROM threads LIMIT 1"):
             for kind, name in _things():
@@ -31,9 +34,13 @@ def start(index: IndexDb, files: IndexFiles) -> None:
 
 def finish(index: IndexDb, files: IndexFiles, size: int, identity: str) -> None:
     """Make what is missing, and mark the index as complete: see :meth:`IndexFiles.set_complete`."""
-    if _is_whole(index):
-        files.set_complete(size, identity)
-        return
+    if not _is_whole(index):
+        _make(index)
+    files.set_complete(size, identity)
+    index.rows(CACHE)
+
+
+def _make(index: IndexDb) -> None:
     for statement in re.findall(r"^CREATE INDEX[^;]+;", resource(LATER), re.MULTILINE):
         index.rows(statement)  # each in a transaction of its own: others need not wait for all
     with index.transaction():
@@ -43,7 +50,6 @@ def finish(index: IndexDb, files: IndexFiles, size: int, identity: str) -> None:
             "INSERT OR REPLACE INTO changes"
             " SELECT key, number - 1 + row_number() OVER (ORDER BY key) FROM threads, next_change"
         )
-        files.set_complete(size, identity)
 
 
 def _is_whole(index: IndexDb) -> bool:

@@ -66,8 +66,9 @@ _SET_DERIVED: Final = "INSERT OR REPLACE INTO derived VALUES (?, ?)"
 _SET_FILE: Final = "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?)"
 _STORED: Final = f"SELECT {', '.join(COLUMNS[:-1])} FROM threads WHERE id = ?"
 _TOUCH: Final = "UPDATE threads SET updated_ms = ?, digest = ?, record = ? WHERE id = ?"
-_SETTINGS: Final = ("PRAGMA cache_size = -65536", "PRAGMA wal_autocheckpoint = 4000")
-"""A first index touches many pages in turn: the usual 2 MB, folded in every 4, write each often."""
+CACHE: Final = "PRAGMA cache_size = -8192"
+"""What lists of any size need; the background, which reads all there is, fills whatever it may."""
+_SETTINGS: Final = (CACHE, "PRAGMA wal_autocheckpoint = 4000")
 _UNWRITABLE: Final = (apsw.FullError, apsw.IOError, apsw.ReadOnlyError)
 _NEVER: Final[tuple[None, Any]] = (None, None)
 
