@@ -138,10 +138,9 @@ async def _feed(builder: TurnBuilder, batches: AsyncIterator[Sequence[Entry]]) -
     found = False
     async with closing(batches):
         async for batch in batches:
-            for entry in batch:
-                if isinstance(entry, RolloutItem):
-                    found = True
-                    builder.feed(entry)
+            items = [entry for entry in batch if isinstance(entry, RolloutItem)]
+            found = found or bool(items)
+            builder.feed_all(items)
     return found
 
 

@@ -120,9 +120,9 @@ def _written(entries: list[Entry], status: OpenStatus) -> list[bytes] | None:
         lambda turn: _encode(protocol_turn(turn)), encode_plain_turn, open_status=status
     )
     try:
-        for entry in entries:
-            if isinstance(entry, RolloutItem):
-                turns.feed(entry)
+        items = [entry for entry in entries if isinstance(entry, RolloutItem)]
+        for start in range(0, len(items), 5):
+            turns.feed_all(items[start : start + 5])
         return turns.written()
     except NeedsEveryLine:
         return None

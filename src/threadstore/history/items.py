@@ -7,6 +7,7 @@ bytes themselves travel with the item, and the payload is decoded only when some
 from __future__ import annotations
 
 import codecs
+import contextlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from operator import attrgetter
@@ -24,6 +25,7 @@ __all__ = [
     "check_items",
     "encode_lines",
     "ordinal_after",
+    "typed_payloads",
 ]
 
 
@@ -177,16 +179,6 @@ class RolloutItem(_Line, gc=False, eq=False):
         kind = payload.get("type") if type(payload) is dict else None
         return kind if type(kind) is str else None
 
-    def typed(self, decode: Callable[[msgspec.Raw], _T]) -> _T | None:
-        """The payload as *decode* reads it; ``None`` if it does not, or the payload is decoded."""
-        payload = _stored(self)
-        if type(payload) is not _Raw:
-            return None
-        try:
-            return decode(payload)
-        except (msgspec.MsgspecError, RecursionError, ValueError):
-            return None
-
     def line(self) -> bytes:
         """The line without its newline: the bytes it was read from, else Codex's compact form."""
         if self.raw is not None:
@@ -254,6 +246,25 @@ def all_of_kinds(items: Sequence[RolloutItem], kind_type: str, kinds: frozenset[
         return kinds.issuperset([payload.get("type") for payload in payloads])
     except TypeError:  # a kind that is no text
         return False
+
+
+def typed_payloads(
+    items: Sequence[RolloutItem], kind_type: str, decode: Callable[[msgspec.Raw], _T]
+) -> list[_T | None]:
+    """The payloads of *items* as *decode* reads them. ``None`` where it does not, where the item is
+    of another type, and where somebody has looked at the payload already."""
+    payloads = list(map(_stored, items))
+    if {item.type for item in items} == {kind_type} and set(map(type, payloads)) == {_Raw}:
+        with contextlib.suppress(msgspec.MsgspecError, RecursionError, ValueError):
+            return list(map(decode, payloads))  # a loop in C: this is what most items are
+    typed: list[_T | None] = []
+    for item, payload in zip(items, payloads, strict=True):
+        value = None
+        if item.type == kind_type and type(payload) is _Raw:
+            with contextlib.suppress(msgspec.MsgspecError, RecursionError, ValueError):
+                value = decode(payload)
+        typed.append(value)
+    return typed
 
 
 def check_items(items: object) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Sequence
+from itertools import compress
 from typing import Final, TypeAlias, cast
 
 from threadstore.errors import InvalidRequest
@@ -61,8 +62,9 @@ def parse_telling(lines: Sequence[bytes], first: int) -> list[Entry]:
     """The entries of those among the lines, of which the first has position *first*, that may be
     more than the model's side of a conversation: all others, most of the bytes of a history, are
     never shown. Looks at the beginnings of lines, as all releases since 0.34 write them."""
-    told = [index for index, line in enumerate(lines) if _SILENT(line) is None]
-    return _entries([lines[index] for index in told], [first + index for index in told])
+    told = [match is None for match in map(_SILENT, lines)]
+    places = range(first, first + len(lines))
+    return _entries([*compress(lines, told)], [*compress(places, told)])
 
 
 def _entries(lines: Sequence[bytes], places: Sequence[int]) -> list[Entry]:

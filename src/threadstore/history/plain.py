@@ -7,12 +7,17 @@ what these types know is no plain event, and its turn no plain turn.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 
 import msgspec
 from msgspec import Meta
 
-from threadstore.history.items import RolloutItem
+from threadstore.history.items import typed_payloads
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from threadstore.history.items import RolloutItem
 
 __all__ = [
     "AgentSaid",
@@ -24,7 +29,7 @@ __all__ = [
     "Reasoning",
     "Started",
     "UserSaid",
-    "plain_event",
+    "plain_events",
 ]
 
 _Word: TypeAlias = Annotated[str, Meta(min_length=1)]
@@ -121,8 +126,6 @@ class PlainTurn(msgspec.Struct, frozen=True, gc=False):
 _decode: Final = msgspec.json.Decoder(PlainEvent).decode
 
 
-def plain_event(item: RolloutItem) -> PlainEvent | None:
-    """The event that a line is, if it is a plain one that nobody has looked at."""
-    if item.type != "event_msg" or item.position is None:
-        return None
-    return item.typed(_decode)
+def plain_events(items: Sequence[RolloutItem]) -> list[PlainEvent | None]:
+    """The events that lines are, of those that are plain ones."""
+    return typed_payloads(items, "event_msg", _decode)

@@ -116,6 +116,11 @@ class TurnBuilder:
         if self._current is not None:
             self._number = self._current.shown.number
 
+    def feed_all(self, items: Iterable[RolloutItem]) -> None:
+        """Take the next items."""
+        for item in items:
+            self.feed(item)
+
     def turns(self) -> tuple[StoredTurn, ...]:
         """The turns so far, oldest first; rolled-back ones are left out."""
         return tuple(map(self._stored, self._ordered()))
@@ -367,8 +372,7 @@ def build_turns(
 ) -> tuple[StoredTurn, ...]:
     """The turns of a whole history, oldest first (see :class:`TurnBuilder`)."""
     builder = TurnBuilder(open_status=open_status)
-    for item in items:
-        builder.feed(item)
+    builder.feed_all(items)
     return builder.turns()
 
 

@@ -10,15 +10,17 @@ from threadstore.history.plain import (
     Completed,
     PlainEvent,
     PlainTurn,
+    Reasoned,
+    ReasonedRaw,
     Reasoning,
     Started,
     UserSaid,
-    plain_event,
+    plain_events,
 )
 from threadstore.history.turns import BriefTurnBuilder, NeedsEveryLine, TurnBuilder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from threadstore.history.growing import OpenStatus
     from threadstore.history.items import RolloutItem
@@ -69,19 +71,24 @@ class WrittenTurns(BriefTurnBuilder, Generic[_T]):
         ]
 
     def feed(self, item: RolloutItem) -> None:
-        event = plain_event(item)
-        if self._begun is not None:
-            if event is not None and self._goes_on(self._begun, item, event):
-                return
-            self._give_up()
-        if type(event) is Started and self._may_begin(event):
-            self._begun, self._lines, self._texts = event, [item], []
-        else:
-            super().feed(item)
+        self.feed_all([item])
 
-    def _may_begin(self, event: Started) -> bool:
+    def feed_all(self, items: Iterable[RolloutItem]) -> None:
+        items = list(items)
+        for item, event in zip(items, plain_events(items), strict=True):
+            begun = self._begun
+            if begun is not None:
+                if event is not None and self._goes_on(begun, item, event):
+                    continue
+                self._give_up()
+            if type(event) is Started and self._may_begin(item, event):
+                self._begun, self._lines, self._texts = event, [item], []
+            else:
+                super().feed(item)
+
+    def _may_begin(self, item: RolloutItem, event: Started) -> bool:
         """Whether a plain turn can begin: nothing before it may belong to it."""
-        if self._waiting or self._between or self._bare:
+        if self._waiting or self._between or self._bare or item.position is None:
             return False
         current = self._current
         return current is None or (current.explicit and current.id != event.turn_id)
@@ -90,19 +97,19 @@ class WrittenTurns(BriefTurnBuilder, Generic[_T]):
         """Take the next event of the plain turn, if it is one."""
         if isinstance(event, (UserSaid, AgentSaid)):
             self._texts.append(event)
-        elif isinstance(event, Started):
-            return False
-        elif isinstance(event, Completed):
-            if event.turn_id != begun.turn_id:
-                return False
-            self._complete(begun, item, event)
-            return True
-        else:
+        elif isinstance(event, (Reasoned, ReasonedRaw)):
             last = self._texts[-1] if self._texts else None
             if not isinstance(last, Reasoning):
                 last = Reasoning()
                 self._texts.append(last)
             last.add(event)
+        elif isinstance(event, Started):
+            return False
+        else:
+            if event.turn_id != begun.turn_id or item.position is None:
+                return False
+            self._complete(begun, item, event)
+            return True
         self._lines.append(item)
         return True
 
@@ -160,6 +167,5 @@ def _grown(plain: GrowingTurn) -> GrowingTurn:
     """A plain turn with all that a turn has to which lines may belong."""
     start = TurnStart(position=plain.opened - 1, number=plain.first_number)
     builder = TurnBuilder(start=start, keep="shown")
-    for line in plain.items:
-        builder.feed(line)
+    builder.feed_all(plain.items)
     return builder.newest
