@@ -9,13 +9,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import ipaddress
 import os
 import re
 import stat
 import time
 from typing import TYPE_CHECKING, Final, Literal
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -154,12 +152,13 @@ def access_to(
     make no sense.
     """
     authorize = auth.authorize()
-    parts = urlsplit(listen)
-    if parts.scheme != "ws":
+    if not listen.lstrip().lower().startswith("ws:"):
         if authorize is not None or any(origins) or any(image_folders):
             raise InvalidRequest("--ws-…, --allow-origin and --allow-path are for ws://HOST:PORT")
         return Access(requests_per_second=requests_per_second or None)
-    loopback = is_loopback(parts.hostname or "")
+    from urllib.parse import urlsplit  # here, and below: a server on a pipe starts without it
+
+    loopback = is_loopback(urlsplit(listen).hostname or "")
     if requests_per_second is None and not loopback:
         requests_per_second = REMOTE_REQUESTS
     return Access(
@@ -172,6 +171,8 @@ def access_to(
 
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches *host*."""
+    import ipaddress
+
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -9,7 +9,6 @@ import socket
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
 from threadstore.appserver.access import is_loopback
 from threadstore.errors import InvalidRequest, StoreUnavailable
@@ -118,6 +117,8 @@ def _stdio() -> tuple[Transport, asyncio.Event]:
 async def _listener(
     accept: Callable[[Transport], Any], listen: str, access: Access
 ) -> tuple[Listener, str]:
+    from urllib.parse import urlsplit  # here: a server on a pipe starts without it
+
     parts = urlsplit(listen)
     try:
         if parts.scheme == "unix" and parts.netloc == "" and parts.path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from typing import Any, Final
-from urllib.parse import unquote
 
 __all__ = [
     "as_dict",
@@ -40,7 +39,11 @@ def as_dict(value: Any) -> dict[str, Any]:
 def as_path(value: Any) -> str:
     """Codex 0.169 writes paths as ``file://`` URLs into items, and plain before."""
     text = as_text(value)
-    return unquote(text.removeprefix("file://")) if text.startswith("file://") else text
+    if not text.startswith("file://"):
+        return text
+    from urllib.parse import unquote  # here: every start would pay for it
+
+    return unquote(text.removeprefix("file://"))
 
 
 def camel(word: str) -> str:
