@@ -10,6 +10,7 @@ import select
 import stat
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Final, TypeVar
 
 from threadstore.jsonrpc.errors import ConnectionClosed
@@ -60,10 +61,10 @@ class StdioTransport(Transport):
     async def send(self, messages: Sequence[bytes]) -> None:
         if not self._is_open:
             raise ConnectionClosed("the output is closed")
-        data = b"\n".join([*messages, b""])
         try:
-            if rest := self._write_at_once(data):
-                await self._in_thread(lambda: self._write(rest))
+            for data in _lines(messages):
+                if rest := self._write_at_once(data):
+                    await self._in_thread(partial(self._write, rest))
         except OSError as error:
             self._is_open = False
             raise ConnectionClosed(f"the output is closed: {error}") from None
@@ -120,6 +121,13 @@ class StdioTransport(Transport):
         poll.register(self._wake, select.POLLIN)
         ready = dict(poll.poll())
         return self._wake not in ready
+
+
+def _lines(messages: Sequence[bytes]) -> Sequence[bytes]:
+    """What is written: all at once, unless copying takes longer than writing once more."""
+    if sum(map(len, messages)) > _WIDE:
+        return [part for message in messages for part in (message, b"\n")]
+    return [b"\n".join([*messages, b""])]
 
 
 def _widen(pipe: int) -> None:
