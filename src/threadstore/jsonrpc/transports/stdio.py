@@ -125,8 +125,8 @@ class StdioTransport(Transport):
 
 def _lines(messages: Sequence[bytes]) -> Sequence[bytes]:
     """What is written: all at once, unless copying takes longer than writing once more."""
-    if sum(map(len, messages)) > _WIDE:
-        return [part for message in messages for part in (message, b"\n")]
+    if len(messages) == 1 and len(messages[0]) > _WIDE:
+        return [messages[0], b"\n"]
     return [b"\n".join([*messages, b""])]
 
 
