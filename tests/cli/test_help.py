@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.cli.conftest import Run
+from tests.cli.conftest import Home, Run
 
 from threadstore.cli.parser import COMMANDS
 from threadstore.version import VERSION
@@ -65,17 +65,25 @@ def test_help_imports_nothing_heavy() -> None:
     assert not imported(code) & HEAVY
 
 
-def test_a_list_imports_neither_an_event_loop_nor_what_it_does_not_need(tmp_path: Path) -> None:
-    (tmp_path / "config.toml").write_text('model = "gpt-5.1"\n', encoding="utf-8")
+def test_a_list_imports_neither_an_event_loop_nor_what_it_does_not_need(home: Home) -> None:
+    (home.path / "config.toml").write_text('model_provider = "local"\n', encoding="utf-8")
     code = f"import sys; sys.path[:0] = {[p for p in sys.path if p]!r}\n"
-    code += f"from threadstore.cli import main\nmain(['--store', 'local:{tmp_path}', 'list'])"
+    code += f"from threadstore.cli import main\nmain(['--store', 'local:{home.path}', 'list'])"
     unneeded = {
-        "asyncio", "backports.zstd", "concurrent.futures", "email", "importlib.resources", "json",
-        "logging", "rich", "shutil", "socket", "ssl", "subprocess", "tempfile", "tomllib",
-        "urllib.parse", "threadstore.appserver", "threadstore.engine", "threadstore.live.thread",
-        "threadstore.manager", "websockets",
+        "asyncio", "backports.zstd", "concurrent.futures", "email", "hashlib", "json", "logging",
+        "importlib.resources", "rich", "shutil", "socket", "ssl", "subprocess", "tempfile",
+        "tomllib", "urllib.parse", "threadstore.appserver", "threadstore.engine",
+        "threadstore.live", "threadstore.manager", "threadstore.pages", "threadstore.paging",
+        "threadstore.search", "websockets",
     }  # fmt: skip
-    assert not imported(code) & unneeded
+    unneeded |= {f"threadstore.history.{name}" for name in ("facts", "header", "marks", "turns")}
+    rooms = {
+        *("archiving", "derive", "entering", "families", "forks", "lineage", "lines", "marks"),
+        *("metadata", "places", "reader", "reading", "recorder", "tail", "text_verbs", "writers"),
+    }
+    unneeded |= {f"threadstore.stores.local.{room}" for room in rooms}
+    imported(code)  # which enters what the index does not know yet
+    assert sorted(imported(code) & unneeded) == []
 
 
 @pytest.mark.parametrize("words", ["", "['--version']"])
@@ -92,7 +100,7 @@ def test_garbage_is_collected_our_way_in_a_process_of_our_own_only(words: str) -
 def test_an_app_server_that_nobody_gives_a_turn_imports_no_session_and_no_model_client() -> None:
     code = f"import sys; sys.path[:0] = {[p for p in sys.path if p]!r}\n"
     code += "import threadstore.appserver, threadstore.appserver.serving"
-    unneeded = {"email.utils", "mimetypes", "openai", "websockets"}
+    unneeded = {"email.utils", "ipaddress", "mimetypes", "openai", "urllib.parse", "websockets"}
     unneeded |= {f"threadstore.engine.{name}" for name in ("openai_model", "session", "tools")}
     assert not imported(code) & unneeded
 
