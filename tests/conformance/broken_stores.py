@@ -1,4 +1,4 @@
-"""Stores with one mistake each. ``test_kit.py`` runs the suite on them: each must be caught."""
+"""Stores with one mistake each, and the cases of the suite of which one must catch it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,19 @@ from threadstore.queries import ThreadPage, ThreadQuery
 from threadstore.store import AppendReceipt
 from threadstore.stores.memory import MemoryThreadStore
 from threadstore.testing import MemoryHarness, StoreHarness, ThreadStoreTests
+from threadstore.testing.cases.append import AppendTests
+from threadstore.testing.cases.archive import ArchiveTests
+from threadstore.testing.cases.concurrency import ConcurrencyTests
+from threadstore.testing.cases.filters import FilterTests
+from threadstore.testing.cases.following import FollowingTests
+from threadstore.testing.cases.history import HistoryTests
+from threadstore.testing.cases.lifecycle import LifecycleTests
+from threadstore.testing.cases.lines import LineTests
+from threadstore.testing.cases.listing import ListingTests
+from threadstore.testing.cases.metadata import FieldRuleTests, MetadataTests
 
 
-class BrokenStoreTests(ThreadStoreTests):
+class OnABrokenStore:
     store_class: type[MemoryThreadStore]
 
     @pytest.fixture
@@ -276,14 +286,35 @@ class WorksAfterClose(MemoryThreadStore):
         self._writers.clear()
 
 
-BROKEN_STORES = [
-    value
-    for name, value in dict(globals()).items()
-    if isinstance(value, type)
-    and issubclass(value, MemoryThreadStore)
-    and value is not MemoryThreadStore
-    and not name.startswith("_")
-]
-for _broken in BROKEN_STORES:
+CAUGHT_BY: dict[type[MemoryThreadStore], type] = {
+    DropsAnItem: AppendTests,
+    RewritesLines: AppendTests,
+    CleansLines: LineTests,
+    ForgetsKeys: AppendTests,
+    ReordersAppends: ConcurrencyTests,
+    TouchesMetadataOnAppend: AppendTests,
+    MaterialisesAtOnce: ListingTests,
+    SkipsThreadsOfTheSameMoment: ListingTests,
+    TakesAnyCursor: ListingTests,
+    SearchesWithLetterCase: FilterTests,
+    ComparesCwdsAsText: FilterTests,
+    ForgetsClears: MetadataTests,
+    TitleIsTheName: MetadataTests,
+    TouchesOnEveryPatch: FieldRuleTests,
+    AppliesBeforeNotFound: MetadataTests,
+    AppliesBeforeTheArchiveCheck: ArchiveTests,
+    DeletesHalfAFamily: ArchiveTests,
+    ArchivesLiveThreads: ArchiveTests,
+    LeaksForeignErrors: LifecycleTests,
+    LosesAThreadToOneBadLine: HistoryTests,
+    RunsBackwardsFromTheWrongEnd: HistoryTests,
+    EndsWithTheHistory: FollowingTests,
+    TellsTheLastOneAgain: FollowingTests,
+    MissesWhatIsAppendedMeanwhile: FollowingTests,
+    KeepsThreadsThatNeverWrote: LifecycleTests,
+    WorksAfterClose: LifecycleTests,
+}
+for _broken, _cases in CAUGHT_BY.items():
+    assert issubclass(ThreadStoreTests, _cases)
     _name = f"Test{_broken.__name__}"
-    globals()[_name] = type(_name, (BrokenStoreTests,), {"store_class": _broken})
+    globals()[_name] = type(_name, (OnABrokenStore, _cases), {"store_class": _broken})

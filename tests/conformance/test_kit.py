@@ -1,4 +1,4 @@
-"""The kit can fail: every store with a mistake in it is caught."""
+"""The kit can fail: every store with a mistake in it is caught, by the cases meant for it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-import threadstore.testing  # noqa: F401 - or every run inside a test imports it anew
+import threadstore.testing.cases  # noqa: F401 - or every run inside a test imports it anew
 
 _BROKEN = os.path.join(os.path.dirname(__file__), "broken_stores.py")
 _CLASS = re.compile(r"^class ([A-Z]\w+)\((?:MemoryThreadStore|_Patches)\)", re.MULTILINE)
