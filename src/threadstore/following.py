@@ -10,11 +10,12 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 
-from threadstore.history.lines import Entry
 from threadstore.ids import parse_thread_id
 
 if TYPE_CHECKING:
     import asyncio  # else where it is needed: a list of threads needs no event loop
+
+    from threadstore.history.lines import Entry
 
 __all__ = ["ReadBehind", "Signals", "closing", "follow"]
 
