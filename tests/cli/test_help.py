@@ -76,7 +76,8 @@ def test_a_list_imports_neither_an_event_loop_nor_what_it_does_not_need(home: Ho
         "threadstore.live", "threadstore.manager", "threadstore.pages", "threadstore.paging",
         "threadstore.search", "websockets",
     }  # fmt: skip
-    unneeded |= {f"threadstore.history.{name}" for name in ("facts", "lines", "marks", "turns")}
+    of_histories = ("facts", "header", "lines", "marks", "turns")
+    unneeded |= {f"threadstore.history.{name}" for name in of_histories}
     rooms = {
         *("archiving", "derive", "entering", "families", "forks", "lineage", "lines", "marks"),
         *("metadata", "places", "reader", "reading", "recorder", "tail", "text_verbs", "writers"),
