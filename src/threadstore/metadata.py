@@ -280,7 +280,7 @@ class ThreadMetadataPatch(
 
     def is_empty(self) -> bool:
         """Whether no field is present."""
-        return not _present(self)
+        return not _count(self)
 
     def present(self) -> dict[str, Any]:
         """The fields that are present, by name."""
@@ -292,7 +292,7 @@ class ThreadMetadataPatch(
 
     def only_touches(self) -> bool:
         """Whether it says "updated at" and nothing else."""
-        return _present(self).keys() == _TOUCH
+        return self.updated_at is not UNSET and _count(self) == 1
 
     def merge(self, newer: ThreadMetadataPatch) -> ThreadMetadataPatch:
         """This patch followed by *newer*, as one; git merges field by field."""
@@ -335,7 +335,6 @@ class ThreadMetadataPatch(
 
 
 _TIMES: Final = frozenset({"created_at", "updated_at", "recency_at"})
-_TOUCH: Final = frozenset({"updated_at"})
 _NOT_FACTS: Final = frozenset({"name", "updated_at"})
 _FILL_MISSING: Final = ("originator", "creator_user_id", "creator_account_id")
 
@@ -360,6 +359,12 @@ _values: Final = msgspec.structs.astuple
 def _present(patch: msgspec.Struct) -> dict[str, Any]:
     values = zip(patch.__struct_fields__, msgspec.structs.astuple(patch), strict=True)
     return {field: value for field, value in values if value is not UNSET}
+
+
+def _count(patch: msgspec.Struct) -> int:
+    """How many fields are present."""
+    values = msgspec.structs.astuple(patch)
+    return len(values) - values.count(UNSET)
 
 
 _checks: dict[type, tuple[tuple[str, Any, frozenset[Any]], ...]] = {}

@@ -219,9 +219,10 @@ class LiveThread(Handle):
             await self._write(self._sync.take())
 
     async def flush(self) -> None:
-        """Return once everything appended survives power loss and pending metadata is written.
+        """Return once everything appended survives power loss and the store has what was pending.
 
-        History is flushed first; metadata that cannot be written is raised and stays pending.
+        History is flushed first; metadata that cannot be written is raised and stays pending. A
+        store may write a mere "updated at", which the log tells too, a moment after it took it.
         """
         async with self._lock:
             await self._settle()

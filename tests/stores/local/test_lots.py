@@ -17,10 +17,12 @@ class Worker:
     def __init__(self) -> None:
         self.lots: list[list[int]] = []
         self.may = threading.Semaphore(0)
+        self.done = threading.Event()
 
     def __call__(self, lot: Sequence[int]) -> list[Exception | None]:
         assert self.may.acquire(timeout=10)
         self.lots.append(list(lot))
+        self.done.set()
         return [ValueError(str(thing)) if thing < 0 else None for thing in lot]
 
 
@@ -88,3 +90,86 @@ def test_without_an_event_loop_it_is_done_at_once(worker: Worker) -> None:
         lots.add(1).send(None)
     with pytest.raises(ValueError, match="-2"):
         lots.add(-2).send(None)
+
+
+def lots_and_missed(worker: Worker) -> tuple[Lots[int], list[int]]:
+    missed: list[int] = []
+    return Lots(worker, missed.append), missed
+
+
+async def test_what_nobody_waits_for_is_done_all_the_same(worker: Worker) -> None:
+    lots, _ = lots_and_missed(worker)
+    lots.add_later("one", 1)
+    lots.add_later("two", 2)
+    worker.may.release()
+    assert await asyncio.to_thread(worker.done.wait, 10)
+    assert worker.lots == [[1, 2]]
+
+
+async def test_only_the_newest_of_a_key_is_done(worker: Worker) -> None:
+    lots, _ = lots_and_missed(worker)
+    for thing in (1, 2, 3):
+        lots.add_later("same", thing)
+    worker.may.release()
+    await lots.settle()
+    assert worker.lots == [[3]]
+
+
+async def test_the_next_lot_takes_along_what_nobody_waits_for_first_of_all(
+    worker: Worker,
+) -> None:
+    lots, _ = lots_and_missed(worker)
+    running = await begun(lots, 1)
+    waiting = await begun(lots, 2)
+    lots.add_later("three", 3)
+    worker.may.release(2)
+    await asyncio.gather(*running, *waiting)
+    assert worker.lots == [[1], [3, 2]]
+
+
+async def test_settling_waits_for_a_lot_that_is_under_way(worker: Worker) -> None:
+    lots, _ = lots_and_missed(worker)
+    lots.add_later("one", 1)
+    first = asyncio.ensure_future(lots.settle())
+    await asyncio.sleep(0)
+    second = asyncio.ensure_future(lots.settle())
+    await asyncio.sleep(0)
+    assert not second.done()
+    worker.may.release(2)
+    await asyncio.gather(first, second)
+    assert worker.lots[0] == [1]
+
+
+async def test_settling_without_anything_costs_nothing(worker: Worker) -> None:
+    lots, _ = lots_and_missed(worker)
+    await lots.settle()
+    assert worker.lots == []
+
+
+async def test_what_nobody_waits_for_fails_quietly_and_is_told_of(worker: Worker) -> None:
+    lots, missed = lots_and_missed(worker)
+    lots.add_later("bad", -1)
+    worker.may.release()
+    await lots.add(2)
+    assert (worker.lots, missed) == ([[-1, 2]], [-1])
+
+
+def test_what_waited_when_an_event_loop_ended_is_done_on_the_next_one(worker: Worker) -> None:
+    lots, _ = lots_and_missed(worker)
+
+    async def later(thing: int) -> None:
+        lots.add_later(str(thing), thing)
+
+    asyncio.run(later(1))
+    asyncio.run(later(2))
+    worker.may.release()
+    asyncio.run(lots.settle())
+    assert worker.lots == [[1, 2]]
+
+
+def test_without_an_event_loop_nothing_waits(worker: Worker) -> None:
+    lots, missed = lots_and_missed(worker)
+    worker.may.release(2)
+    lots.add_later("one", 1)
+    lots.add_later("two", -2)
+    assert (worker.lots, missed) == ([[1], [-2]], [-2])

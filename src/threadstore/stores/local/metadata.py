@@ -54,7 +54,7 @@ class MetadataWriter:
         self._index = index
         self._sync = sync
         self._clock = clock
-        self._observations = Lots(self._write_lot)
+        self._observations = Lots(self._write_lot, self._missed)
 
     async def update(
         self,
@@ -67,9 +67,12 @@ class MetadataWriter:
         """The contract's ``update_thread_metadata``."""
         async with self._writers.locks.of(thread_id):
             writer = self._writers.find(thread_id)
+            if writer is not None and origin is MetadataOrigin.EXPLICIT:
+                await self.settle()  # what is said last wins
             if origin is MetadataOrigin.OBSERVED:
                 thread = writer.thread if writer else await in_worker(lambda: self._cold(thread_id))
-                patch = msgspec.structs.replace(patch, name=UNSET)
+                if patch.name is not UNSET:
+                    patch = msgspec.structs.replace(patch, name=UNSET)
                 return await self._observe(writer, thread, patch)
             return await in_worker(
                 lambda: self._edit(thread_id, writer, patch, include_archived=include_archived)
@@ -99,17 +102,42 @@ class MetadataWriter:
     async def _observe(
         self, writer: LiveWriter | None, thread: StoredThread, patch: ThreadMetadataPatch
     ) -> StoredThread:
-        """What history implies: to the row and the index; it waits while there is no history."""
+        """What history implies: to the row and the index; it waits while there is no history.
+
+        That a live thread was used is the only thing that most turns of it imply, and its log tells
+        it too: nobody waits until that is written, unless it could not be written last time.
+        """
         if patch.is_empty():
             return thread
         after = patch.apply(thread)
-        if writer is not None and not writer.materialised:
-            writer.waiting = writer.waiting.merge(patch)
-        else:
+        if writer is None:
             await self._observations.add((after, patch))
-        if writer is not None:
-            writer.thread = after
+            return after
+        if not writer.materialised:
+            writer.waiting = writer.waiting.merge(patch)
+        elif patch.only_touches() and writer.waiting.is_empty():
+            self._observations.add_later(thread.id, (after, patch))
+        else:
+            await self._observations.add((after, writer.waiting.merge(patch)))
+            writer.waiting = ThreadMetadataPatch()
+        writer.thread = after
         return after
+
+    async def settle(self) -> None:
+        """Return once everything observed is written, or waits because it cannot be written."""
+        await self._observations.settle()
+
+    async def finish(self, writer: LiveWriter) -> None:
+        """The thread is about to be let go: write what was observed of it. Never fails."""
+        await self.settle()
+        if writer.materialised and not writer.waiting.is_empty():
+            await self.attach_waiting(writer)
+
+    def _missed(self, observation: _Observation) -> None:
+        after, patch = observation
+        writer = self._writers.find(after.id)
+        if writer is not None:
+            writer.waiting = patch.merge(writer.waiting)
 
     async def attach_waiting(self, writer: LiveWriter) -> None:
         """The thread has its first line now: enter it, with what was observed before.
@@ -129,6 +157,8 @@ class MetadataWriter:
 
     def _write_lot(self, lot: Sequence[_Observation]) -> list[StoreUnavailable | None]:
         """Write observations of several threads; what became of each."""
+        if not lot:
+            return []
         try:
             self._write_observed(lot)
         except StoreUnavailable as error:

@@ -226,6 +226,7 @@ class LocalThreadStore(Rooms):
     async def _release(self, writer: LiveWriter) -> None:
         if self._writers.find(writer.thread.id) is writer:
             try:
+                await self._metadata.finish(writer)
                 writer.date_back()
                 if writer.materialised:  # before others may write the thread
                     with self._sync.following():
@@ -309,6 +310,7 @@ class LocalThreadStore(Rooms):
         self._check_open()
         query = ThreadQuery() if query is None else query
         check_class(query, ThreadQuery)
+        await self._settle_observations()
         cwds = None if query.cwds is None else {resolve_cwd(cwd) for cwd in query.cwds}
         while True:
             if self._sync.due():
@@ -370,6 +372,7 @@ class LocalThreadStore(Rooms):
         from threadstore.stores.local.inspection import inspect  # only doctor needs it
 
         self._check_open()
+        await self._settle_observations()
         return tuple(
             await in_worker(
                 lambda: inspect(self._home, self._state, self._index, self._sync, fix=fix)
@@ -410,6 +413,11 @@ class LocalThreadStore(Rooms):
         return repair
 
     # Private
+
+    async def _settle_observations(self) -> None:
+        """Write what writers of this store have observed: others look into database and index."""
+        if self._is_used("_metadata"):
+            await self._metadata.settle()
 
     def _check_open(self) -> None:
         if not self._opened:
