@@ -61,7 +61,10 @@ def write(
     **fields: Any,
 ) -> StateRow:
     patch = ThreadMetadataPatch(**fields)
-    return db.write(patch.apply(before), patch, origin=origin, path=path)
+    db.write(patch.apply(before), patch, origin=origin, path=path)
+    row = db.read_row(before.id)
+    assert row is not None
+    return row
 
 
 def column(path: str, name: str) -> Any:

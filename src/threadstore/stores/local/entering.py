@@ -270,17 +270,19 @@ class Entering:
     def index_thread(self, thread_id: str, file: RolloutFile) -> StoredThread | None:
         """Enter a thread whose file is *file*, reading that only if it has changed."""
         entry = self.entry(thread_id)
-        derived: Derived | None
         if entry is not None and entry.derived.describes(file) and not entry.derived.incomplete:
-            derived = entry.derived
-        else:
-            derived = self.derive(file)
-            if derived is None:
-                return None
-            self.note(derived)
-        if derived.thread is None or derived.thread.id != thread_id:
+            return self._enter(entry.derived, self._rows.row(thread_id), entry)
+        derived = self.derive(file)
+        if derived is None:
             return None
-        return self._enter(derived, self._rows.row(thread_id), entry)
+        if entry is not None and derived == entry.derived:  # still incomplete
+            self.note(derived)
+            return self._enter(derived, self._rows.row(thread_id), entry)
+        with self._index.transaction():
+            self.note(derived)
+            if derived.thread is None or derived.thread.id != thread_id:
+                return None
+            return self._enter(derived, self._rows.row(thread_id))
 
     def _enter(
         self, derived: Derived, row: StateRow | None, entry: Entry | None = None

@@ -6,6 +6,7 @@ import contextlib
 import datetime as dt
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -24,6 +25,7 @@ from threadstore.stores.local import state_values
 from threadstore.stores.local.database import Database, TextDamaged
 from threadstore.stores.local.state_file import StateFile
 from threadstore.stores.local.state_rows import StateRow, column_list, decode_row
+from threadstore.stores.local.state_schema import Schema
 
 __all__ = ["ArchiveChange", "StateDb"]
 
@@ -159,16 +161,14 @@ class StateDb:
             last = portion[-1][0]
 
     def _select(self, where: str, values: Sequence[Any]) -> list[tuple[int, StateRow]]:
-        columns = self._file.current_schema().columns
-        if not columns:
-            return []
+        def query(schema: Schema, *, as_bytes: bool = False) -> str:
+            columns = column_list(schema.columns, as_bytes=as_bytes)
+            return f"SELECT rowid, {columns} FROM threads {where}"
+
         try:
-            found = self._file.rows(
-                f"SELECT rowid, {column_list(columns)} FROM threads {where}", values
-            )
+            found = self._file.rows(query, values)
         except TextDamaged:
-            as_bytes = column_list(columns, as_bytes=True)
-            found = self._file.rows(f"SELECT rowid, {as_bytes} FROM threads {where}", values)
+            found = self._file.rows(partial(query, as_bytes=True), values)
         sections = self._sections() if found else {}
         return [(row[0], decode_row(row[1:], sections)) for row in found]
 
@@ -238,8 +238,9 @@ class StateDb:
         return list(dict.fromkeys(row[0] for row in [*edges, *sources]))
 
     def _edges(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        known = "thread_spawn_edges" in self._file.current_schema().tables
-        return self._file.rows(sql, values) if known else []
+        return self._file.rows(
+            lambda schema: sql if "thread_spawn_edges" in schema.tables else "", values
+        )
 
     # Writing: each call is a transaction of its own unless one is open
 
@@ -263,8 +264,8 @@ class StateDb:
         origin: MetadataOrigin,
         path: str,
         durable: bool = False,
-    ) -> StateRow:
-        """Bring the thread's row in line with *patch*; the row as it is afterwards.
+    ) -> None:
+        """Bring the thread's row in line with *patch*.
 
         *thread* is the thread after the patch: a missing row is made from it. In an existing row
         only what the patch says changes, plus the rollout path and what the row lacks.
@@ -280,9 +281,6 @@ class StateDb:
                 )
                 self._update(database, thread.id, values)
             self._add_spawn_edge(database, thread)
-            written = self.read_row(thread.id)
-            assert written is not None
-            return written
 
     def touch(self, threads: Iterable[StoredThread]) -> set[str]:
         """Give the rows of these threads their ``updated_at`` and nothing else. For which of them

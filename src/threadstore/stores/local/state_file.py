@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import apsw
@@ -212,13 +212,19 @@ class StateFile:
             self._refuse_writes(f"no permission to write {self.path}")
         self._check_writable()
 
-    def rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Every row of a query; none if there is no database or nothing in it."""
+    def rows(
+        self, sql: str | Callable[[state_schema.Schema], str], values: Sequence[Any] = ()
+    ) -> list[tuple[Any, ...]]:
+        """Every row of a query; none if there is no database or nothing in it. What the query is
+        may depend on what the file is like now; an empty one has no rows."""
         database = self._use()
         if database is None:
             return []
+        query = sql if isinstance(sql, str) else sql(self.schema)
+        if not query:
+            return []
         with self._watching():
-            return database.rows(sql, values)
+            return database.rows(query, values)
 
     def current_schema(self) -> state_schema.Schema:
         """What the file is like now. Raises StoreUnavailable if it cannot be read."""
