@@ -17,9 +17,11 @@ from threadstore.errors import CorruptHistory, ThreadNotFound
 from threadstore.factory import open_store
 from threadstore.history.items import DamagedLine, History, RolloutItem
 from threadstore.history.lines import parse_line, parse_telling
+from threadstore.history.plain import PlainTurn
 from threadstore.history.turns import StoredTurn, build_turns
 from threadstore.ids import new_thread_id
 from threadstore.paging import MarkedTurns, RecentMarks
+from threadstore.protocol.codex_plain import encode_plain_turn
 from threadstore.protocol.codex_thread import protocol_turn
 
 _ID = new_thread_id()
@@ -194,6 +196,13 @@ def _shown(turn: StoredTurn) -> Any:
     return protocol_turn(turn)
 
 
+async def _all_shown(store: paging.HistorySource, thread_id: str) -> list[Any]:
+    def plain(turn: PlainTurn) -> Any:
+        return msgspec.json.decode(encode_plain_turn(turn))
+
+    return await paging.shown_turns(store, thread_id, _shown, plain)
+
+
 @settings(max_examples=200, deadline=None)
 @given(_HISTORIES)
 async def test_all_turns_show_what_those_of_the_whole_history_show(
@@ -203,7 +212,7 @@ async def test_all_turns_show_what_those_of_the_whole_history_show(
     for line in lines:
         source.append(line)
     if any(isinstance(entry, RolloutItem) for entry in source.entries):
-        assert await paging.shown_turns(source, _ID, _shown) == list(map(_shown, source.turns()))
+        assert await _all_shown(source, _ID) == list(map(_shown, source.turns()))
 
 
 @settings(max_examples=60, deadline=None)
@@ -213,7 +222,7 @@ async def test_all_turns_of_a_plausible_history_show_the_same(lines: list[Rollou
     for line in lines:
         source.append(line)
     if source.entries:
-        assert await paging.shown_turns(source, _ID, _shown) == list(map(_shown, source.turns()))
+        assert await _all_shown(source, _ID) == list(map(_shown, source.turns()))
 
 
 async def test_lines_of_turns_that_were_written_already_are_not_lost() -> None:
@@ -233,7 +242,7 @@ async def test_lines_of_turns_that_were_written_already_are_not_lost() -> None:
                 source.append(_event("task_complete", turn_id=f"t{number}"))
         source.append(late)
         source.append(_event("agent_message", message="z"))
-        assert await paging.shown_turns(source, _ID, _shown) == list(map(_shown, source.turns()))
+        assert await _all_shown(source, _ID) == list(map(_shown, source.turns()))
 
 
 @pytest.mark.parametrize("label", LABELS)
@@ -246,4 +255,4 @@ async def test_all_turns_of_every_golden_home_show_the_same(label: str, tmp_path
             except (CorruptHistory, ThreadNotFound):
                 continue
             expected = [_shown(turn) for turn in build_turns(history.items)]
-            assert await paging.shown_turns(store, thread_id, _shown) == expected
+            assert await _all_shown(store, thread_id) == expected
