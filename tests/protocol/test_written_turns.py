@@ -48,6 +48,24 @@ _PLAIN = st.one_of(
     st.just({"type": "agent_reasoning", "text": "hm"}),
     st.just({"type": "agent_reasoning_raw_content", "text": "raw"}),
 )
+_BODY = st.one_of(
+    st.just({"type": "AgentMessage", "id": "m", "content": [{"type": "Text", "text": "hi"}]}),
+    st.just({"type": "UserMessage", "id": "u", "content": [{"type": "text", "text": "x"}]}),
+    st.just({"type": "Reasoning", "id": "r", "summary_text": ["s"], "raw_content": []}),
+    st.just({"type": "CommandExecution", "id": "e", "command": ["ls", "a b"], "status": "failed"}),
+    st.just({"type": "Plan", "id": "p", "text": ""}),
+    st.just({"type": "Plan", "id": "p", "text": "first"}),
+    st.just({"type": "", "id": "item-1"}),
+    st.just({"type": "Odd", "id": ""}),
+    st.just({"type": None, "id": "n"}),
+)
+_FINISHED = _event(
+    "item_completed",
+    turn_id=st.sampled_from(["a", "a", "b", "t0", ""]),
+    item=_BODY,
+    started_at_ms=_TIMES,
+    completed_at_ms=_TIMES,
+)
 _ANY = st.one_of(
     _event("task_started", turn_id=_IDS, root_turn_id=_TEXTS, started_at=_TIMES),
     _event("task_complete", turn_id=_IDS, completed_at=_TIMES, duration_ms=_TIMES),
@@ -71,11 +89,8 @@ _ANY = st.one_of(
     _event("exec_command_end", call_id=_IDS, turn_id=_IDS),
     _event("thread_rolled_back", num_turns=st.integers(0, 3)),
     _event("entered_review_mode", turn_id=_IDS),
-    _event(
-        "item_completed",
-        turn_id=_IDS,
-        item=st.just({"type": "AgentMessage", "id": "item-2", "content": []}),
-    ),
+    st.just({"type": "thread_settings_applied"}),
+    st.just({"type": "thread_goal_updated"}),
     _event("token_count", info=st.none()),
 )
 _MESSAGE = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "x"}]}
@@ -84,6 +99,8 @@ _OTHERS = st.sampled_from(
         ("response_item", _MESSAGE),
         ("response_item", {"type": "reasoning"}),
         ("turn_context", {"model": "m"}),
+        ("token_usage_record", {"usage": {}}),
+        ("world_state", {"full": True}),
         ("compacted", {"message": "short"}),
         ("session_meta", {"id": "t"}),
         ("event_msg", 5),
@@ -97,6 +114,7 @@ _LATE = st.one_of(
 )
 _LINES = st.one_of(
     st.tuples(st.just("event_msg"), _LATE),
+    st.tuples(st.just("event_msg"), _FINISHED),
     st.tuples(st.just("event_msg"), _PLAIN),
     st.tuples(st.just("event_msg"), _PLAIN),
     st.tuples(st.just("event_msg"), _ANY),

@@ -47,7 +47,7 @@ def parse_line(line: bytes, position: int, *, terminated: bool = True) -> Entry 
 
 _SILENT: Final = re.compile(
     rb'\{"timestamp":"[^"\\]*",(?:"ordinal":\d+,)?"type":'
-    rb'(?:"response_item","payload":\{|"turn_context","payload":\{'
+    rb'(?:"(?:response_item|turn_context|token_usage_record|world_state)","payload":\{'
     rb'|"event_msg","payload":\{"type":"token_count")'
 ).match
 

@@ -1,6 +1,6 @@
 """Turns of the plainest form: begun, said, completed, and nothing else that is shown.
 
-Most turns of legacy histories are (Codex 0.100 to 0.169). What they show is read straight into the
+Most turns are (Codex 0.100 to 0.169). What they show is read straight into the
 types here, a few times faster than by way of JSON objects. An event that holds anything else than
 what these types know is no plain event, and its turn no plain turn.
 """
@@ -12,21 +12,22 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from threadstore.history.items import typed_payloads
+from threadstore.history.items import RolloutItem, typed_payloads
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from threadstore.history.items import RolloutItem
-
 __all__ = [
     "AgentSaid",
     "Completed",
+    "Finished",
     "PlainEvent",
     "PlainTurn",
     "Reasoned",
     "ReasonedRaw",
     "Reasoning",
+    "Said",
+    "Settled",
     "Started",
     "UserSaid",
     "plain_events",
@@ -99,7 +100,25 @@ class ReasonedRaw(
     text: _Word
 
 
-PlainEvent: TypeAlias = Started | Completed | UserSaid | AgentSaid | Reasoned | ReasonedRaw
+class _Named(msgspec.Struct, frozen=True, gc=False):
+    type: str
+    id: _Word
+
+
+class Finished(msgspec.Struct, tag="item_completed", frozen=True, gc=False):
+    """A whole item of a paginated thread."""
+
+    turn_id: _Word
+    item: _Named
+
+
+class Settled(msgspec.Struct, tag="thread_settings_applied", frozen=True, gc=False):
+    """Nothing that is shown."""
+
+
+PlainEvent: TypeAlias = (
+    Started | Completed | UserSaid | AgentSaid | Reasoned | ReasonedRaw | Finished | Settled
+)
 
 
 class Reasoning(msgspec.Struct, gc=False):
@@ -113,14 +132,18 @@ class Reasoning(msgspec.Struct, gc=False):
         (self.summary if type(part) is Reasoned else self.content).append(part.text)
 
 
+Said: TypeAlias = UserSaid | AgentSaid | Reasoning | RolloutItem
+"""One item of a turn; what is :class:`Finished`, as the line that says so."""
+
+
 class PlainTurn(msgspec.Struct, frozen=True, gc=False):
     """All that is shown of a plain turn."""
 
     started: Started
-    said: list[UserSaid | AgentSaid | Reasoning]
+    said: list[Said]
     completed: Completed
     first_item_number: int
-    """Its items are called ``item-<n>`` from here on."""
+    """Its items without ids of their own are called ``item-<n>`` from here on."""
 
 
 _decode: Final = msgspec.json.Decoder(PlainEvent).decode

@@ -80,10 +80,10 @@ class ShownItems:
     def __len__(self) -> int:
         return len(self._ids) + self._passed
 
-    def pass_by(self, count: int) -> None:
-        """As many items without ids of their own, of which no more lines come."""
-        self._passed += count
-        self.number += count
+    def pass_by(self, counted: int, named: int) -> None:
+        """As many items without and with ids of their own, of which no more lines come."""
+        self._passed += counted + named
+        self.number += counted
 
     def take(self, item: RolloutItem, kind: str | None = None) -> str | None:
         """The id of the item that a line is, or belongs to; ``None`` if it is none.

@@ -8,11 +8,13 @@ from threadstore.history.growing import GrowingTurn, StoredTurn, TurnStart
 from threadstore.history.plain import (
     AgentSaid,
     Completed,
+    Finished,
     PlainEvent,
     PlainTurn,
     Reasoned,
     ReasonedRaw,
     Reasoning,
+    Said,
     Started,
     UserSaid,
     plain_events,
@@ -59,8 +61,10 @@ class WrittenTurns(BriefTurnBuilder, Generic[_T]):
         """How the plain turn began that goes on, …"""
         self._lines: list[RolloutItem] = []
         """… its lines, …"""
-        self._texts: list[UserSaid | AgentSaid | Reasoning] = []
-        """… and what was said in it."""
+        self._texts: list[Said] = []
+        """… what was said in it, …"""
+        self._ids: set[str] = set()
+        """… and what is called otherwise than by a number."""
 
     def written(self) -> list[_T]:
         """All turns, oldest first. Nothing can be fed any more."""
@@ -82,7 +86,7 @@ class WrittenTurns(BriefTurnBuilder, Generic[_T]):
                     continue
                 self._give_up()
             if type(event) is Started and self._may_begin(item, event):
-                self._begun, self._lines, self._texts = event, [item], []
+                self._begun, self._lines, self._texts, self._ids = event, [item], [], set()
             else:
                 super().feed(item)
 
@@ -103,9 +107,13 @@ class WrittenTurns(BriefTurnBuilder, Generic[_T]):
                 last = Reasoning()
                 self._texts.append(last)
             last.add(event)
+        elif isinstance(event, Finished):
+            if event.turn_id != begun.turn_id or not self._is_new(event):
+                return False
+            self._texts.append(item)
         elif isinstance(event, Started):
             return False
-        else:
+        elif isinstance(event, Completed):
             if event.turn_id != begun.turn_id or item.position is None:
                 return False
             self._complete(begun, item, event)
@@ -113,18 +121,26 @@ class WrittenTurns(BriefTurnBuilder, Generic[_T]):
         self._lines.append(item)
         return True
 
+    def _is_new(self, event: Finished) -> bool:
+        """Whether it is no later state of an item, and surely one that is shown."""
+        known = len(self._ids)
+        self._ids.add(event.item.id)
+        new = len(self._ids) > known and not event.item.id.startswith("item-")
+        return new and event.item.type != "Plan"
+
     def _complete(self, begun: Started, item: RolloutItem, event: Completed) -> None:
         """The plain turn has ended: the builder knows it as one of its own."""
         lines, said, number = [*self._lines, item], self._texts, self._number
         opened = lines[0].position or 0
         turn = GrowingTurn(begun.turn_id, explicit=True, opened=opened, number=number, keep="shown")
         turn.items, turn.status = lines, "completed"
-        turn.shown.pass_by(len(said))
+        counted = len(said) - len(self._ids)
+        turn.shown.pass_by(counted, len(self._ids))
         self._plain[opened] = PlainTurn(begun, said, event, number)
         self._begun = self._current = None
         self._turns.append(turn)
         self._position, self._index = item.position or 0, self._index + len(lines)
-        self._number = number + len(said)
+        self._number = number + counted
         self._write_earlier()
 
     def _give_up(self) -> None:

@@ -7,7 +7,9 @@ from typing import Any, Final
 
 import msgspec
 
+from threadstore.history.items import RolloutItem
 from threadstore.history.plain import AgentSaid, PlainTurn, Reasoning, UserSaid
+from threadstore.protocol.codex_items import thread_item
 
 __all__ = ["encode_plain_turn"]
 
@@ -67,7 +69,7 @@ def encode_plain_turn(turn: PlainTurn) -> bytes:
         _Turn(
             started.turn_id,
             started.root_turn_id or None,
-            [_item(said, n) for n, said in enumerate(turn.said, turn.first_item_number)],
+            _items(turn),
             "full",
             "completed",
             None,
@@ -78,11 +80,23 @@ def encode_plain_turn(turn: PlainTurn) -> bytes:
     )
 
 
-def _item(said: UserSaid | AgentSaid | Reasoning, number: int) -> object:
+def _items(turn: PlainTurn) -> list[object]:
+    number = turn.first_item_number
+    items: list[object] = []
+    for said in turn.said:
+        if isinstance(said, RolloutItem):
+            items.append(thread_item(said))
+        else:
+            items.append(_item(said, f"item-{number}"))
+            number += 1
+    return items
+
+
+def _item(said: UserSaid | AgentSaid | Reasoning, item_id: str) -> object:
     if isinstance(said, AgentSaid):
-        return _AgentMessage(None, f"item-{number}", said.message, said.phase)
+        return _AgentMessage(None, item_id, said.message, said.phase)
     if isinstance(said, UserSaid):
         text = said.message
         content = (_Text(text),) if text.strip() else ()
-        return _UserMessage(f"item-{number}", said.client_id, content)
-    return _Reasoning(f"item-{number}", said.summary, said.content)
+        return _UserMessage(item_id, said.client_id, content)
+    return _Reasoning(item_id, said.summary, said.content)
