@@ -201,7 +201,7 @@ def test_a_first_list_waits_while_another_process_fills_the_index(
 
 
 def test_an_index_that_was_never_complete_is_not_served(home: Watched, locked: Locked) -> None:
-    watched = Watched(home.folder)
+    watched = Watched(home.folder, busy_timeout=0.1)
     with locked(watched.home.index_db), pytest.raises(StoreUnavailable, match="locked"):
         watched.sync.follow()
     watched.sync.follow()

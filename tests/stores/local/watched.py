@@ -24,12 +24,12 @@ class Watched(CodexHome):
 
     exact = EXACT
 
-    def __init__(self, folder: Path, *, use_state: bool = True) -> None:
+    def __init__(self, folder: Path, *, use_state: bool = True, busy_timeout: float = 5.0) -> None:
         super().__init__(folder)
         self.clock = ManualClock()
         self.live: set[str] = set()
         self.state = StateDb(self.home.state_db) if use_state else None
-        self.index = IndexDb(self.home.index_db)
+        self.index = IndexDb(self.home.index_db, busy_timeout=busy_timeout)
         if self.state is not None:
             self.state.open()
         self.index.open()
