@@ -4,7 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 # Where the tests have their files: in memory if there is room (they need 1 GB), because half of
-# their time is waiting for the disk. `make test TESTS_IN=/var/tmp` waits.
+# their time is waiting for the disk. `make test TESTS_IN=/var/tmp` waits. Others may go through the
+# folder: tests of what may not be read give up root's rights.
 TESTS_IN ?= $(shell test -w /dev/shm && df -Pk /dev/shm 2>/dev/null | awk '$$6 == "/dev/shm" && $$4 > 4000000 {print $$6}')
 # Without a terminal pip is quiet; its notices are of no use in a log.
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
@@ -33,6 +34,7 @@ run: $(READY)  ## your Codex threads, or an example conversation if there are no
 
 test: $(READY)  ## the test suite
 	folder=$$(mktemp -d "$(or $(TESTS_IN),$${TMPDIR:-/tmp})/tests-XXXXXX") && trap 'rm -rf "$$folder"' EXIT INT TERM && \
+	  chmod 711 "$$folder" && \
 	  TMPDIR=$$folder $(BIN)/python -m pytest -n 2 -m 'not codex and not cluster'
 
 test-deep: $(READY)  ## for long: writers, agents and servers killed hundreds of times
