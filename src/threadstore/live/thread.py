@@ -257,7 +257,8 @@ class LiveThread(Handle):
 
         A thread without history leaves no trace. If metadata cannot be written the writer is
         released all the same, and the error is raised (not for a mere "updated at", see
-        :meth:`flush`): history is safe, and the next resume recovers what it implies. If history cannot be flushed the thread stays open.
+        :meth:`flush`): history is safe, and the next resume recovers what it implies. If history
+        cannot be flushed the thread stays open.
         """
         async with self._lock:
             if self._closed:
