@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, TypeAlias, Union, get_args, get_origin
 
 import msgspec
 from msgspec import UNSET, UnsetType
+from msgspec.structs import FieldInfo, astuple
 
 from threadstore.clock import floor_ms
 from threadstore.errors import InvalidRequest
@@ -306,6 +307,8 @@ class ThreadMetadataPatch(
 
     def apply(self, thread: StoredThread) -> StoredThread:
         """*thread* after this patch, literally; times to the millisecond, as stores keep them."""
+        if self.only_touches() and isinstance(self.updated_at, dt.datetime):  # most patches
+            return msgspec.structs.replace(thread, updated_at=floor_ms(self.updated_at))
         changes = _present(self)
         if isinstance(self.git, GitInfoPatch):
             changes["git"] = self.git.apply(thread.git)
@@ -353,21 +356,18 @@ def _strip_origin(git: GitInfo | GitInfoPatch) -> None:
         msgspec.structs.force_setattr(git, "origin_url", strip_credentials(git.origin_url))
 
 
-_values: Final = msgspec.structs.astuple
-
-
 def _present(patch: msgspec.Struct) -> dict[str, Any]:
-    values = zip(patch.__struct_fields__, msgspec.structs.astuple(patch), strict=True)
+    values = zip(patch.__struct_fields__, astuple(patch), strict=True)
     return {field: value for field, value in values if value is not UNSET}
 
 
 def _count(patch: msgspec.Struct) -> int:
     """How many fields are present."""
-    values = msgspec.structs.astuple(patch)
+    values = astuple(patch)
     return len(values) - values.count(UNSET)
 
 
-_checks: dict[type, tuple[tuple[str, Any, frozenset[Any]], ...]] = {}
+_checks: dict[type, tuple[tuple[FieldInfo, ...], tuple[frozenset[Any], ...]]] = {}
 
 
 def check_fields(value: msgspec.Struct) -> None:
@@ -379,19 +379,24 @@ def check_fields(value: msgspec.Struct) -> None:
     checks = _checks.get(cls)
     if checks is None:
         fields = msgspec.structs.fields(cls)
-        checks = _checks[cls] = tuple((f.name, f.type, _settled(f.type)) for f in fields)
-    for (field, hint, settled), given in zip(checks, msgspec.structs.astuple(value), strict=True):
-        if type(given) in settled:
+        checks = _checks[cls] = fields, tuple(_settled(field.type) for field in fields)
+    fields, settled = checks
+    values = astuple(value)
+    if all(map(frozenset.__contains__, settled, map(type, values))):
+        return  # most patches: they are made on every append
+    for field, known, given in zip(fields, settled, values, strict=True):
+        if type(given) in known:
             continue
         try:
-            checked = msgspec.convert(given, hint, builtin_types=(dt.datetime,))
+            checked = msgspec.convert(given, field.type, builtin_types=(dt.datetime,))
             if isinstance(given, (dict, tuple)):
                 msgspec.json.encode(given)  # what is inside was not looked at
         except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
-            raise InvalidRequest(f"{cls.__name__}.{field}: {error}") from error
+            raise InvalidRequest(f"{cls.__name__}.{field.name}: {error}") from error
         if isinstance(checked, msgspec.Struct):
             if checked is not given:
-                raise InvalidRequest(f"{cls.__name__}.{field}: expected {type(checked).__name__}")
+                expected = type(checked).__name__
+                raise InvalidRequest(f"{cls.__name__}.{field.name}: expected {expected}")
             check_fields(checked)  # made in Python, too
         elif isinstance(given, dict):
             for part in given.values():
@@ -400,7 +405,7 @@ def check_fields(value: msgspec.Struct) -> None:
 
 
 def _settled(hint: Any) -> frozenset[Any]:
-    """The types of *hint* whose values need no closer look; patches are made on every append."""
+    """The types of *hint* whose values need no closer look."""
     options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     return frozenset(
         option for option in options if option in (str, int, type(None), UnsetType, dt.datetime)
