@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from queue import SimpleQueue
@@ -28,6 +29,7 @@ class Workers:
         self._name = name
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
+        self._finished: _Finished | None = None
         self._pending = 0
         self._end = weakref.finalize(self, _dismiss, self._jobs, self._threads)
 
@@ -35,7 +37,9 @@ class Workers:
         """Do *work* in a thread. When cancelled, waits for its end before letting go."""
         import asyncio
 
-        job = _Job(work, loop)
+        if self._finished is None or self._finished.loop is not loop:
+            self._finished = _Finished(loop)
+        job = _Job(work, self._finished)
         self._pending += 1
         try:
             if len(self._threads) < min(self._pending, self._limit):
@@ -68,15 +72,37 @@ class Workers:
             thread.join()
 
 
+class _Finished:
+    """Jobs that are done, on their way to the event loop: one wake-up serves all until it comes."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._jobs: deque[_Job] = deque()
+        self._called = False
+
+    def add(self, job: _Job) -> None:
+        """Called by the thread that has done it."""
+        self._jobs.append(job)  # before it asks, so that a call that is on its way sees it
+        if not self._called:
+            self._called = True
+            with suppress(RuntimeError):  # the loop is closed: nobody waits
+                self.loop.call_soon_threadsafe(self._tell)
+
+    def _tell(self) -> None:
+        self._called = False
+        while self._jobs:
+            self._jobs.popleft().finish()
+
+
 class _Job:
     """Work to do, and who waits for it on the event loop. Entered by the thread that does it."""
 
-    def __init__(self, work: Callable[[], None], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, work: Callable[[], None], finished: _Finished) -> None:
         self.work = work
-        self.loop = loop
-        self.waiter: asyncio.Future[None] = loop.create_future()
+        self.waiter: asyncio.Future[None] = finished.loop.create_future()
         self.failure: BaseException | None = None
         self.done = False
+        self._finished = finished
 
     def __enter__(self) -> None:
         pass
@@ -89,11 +115,11 @@ class _Job:
     ) -> bool:
         """The work is done; what it raised is the waiter's business, not the thread's."""
         self.failure = failure
-        with suppress(RuntimeError):  # the loop is closed: nobody waits
-            self.loop.call_soon_threadsafe(self._finish)
+        self._finished.add(self)
         return True
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
+        """Wake who waits."""
         self.done = True
         if not self.waiter.done():
             self.waiter.set_result(None)
