@@ -34,6 +34,13 @@ _TOUCH: Final = (
     "UPDATE threads SET updated_at = ?, updated_at_ms = ?"
     " WHERE id = ? AND rollout_path = ? AND archived = ?"
 )
+_NEXT_FREE: Final = (
+    "SELECT updated_at_ms + 1 FROM threads AS taken WHERE updated_at_ms >= ? AND id <> ?"
+    " AND NOT EXISTS (SELECT 1 FROM threads AS next"
+    " WHERE next.updated_at_ms = taken.updated_at_ms + 1 AND next.id <> ?)"
+    " ORDER BY updated_at_ms LIMIT 1"
+)
+"""The first millisecond after one that is taken which no other thread has."""
 _KEYED_TABLES: Final = (
     "thread_dynamic_tools",
     "thread_goals",
@@ -334,22 +341,12 @@ class StateDb:
         skips threads that share one."""
         if "updated_at_ms" not in self._file.schema.columns:
             return
-        wanted = free = values["updated_at_ms"]
+        wanted = values["updated_at_ms"]
         taken_by = "SELECT id FROM threads WHERE updated_at_ms = ? AND id <> ? LIMIT 1"
         if not database.rows(taken_by, [wanted, thread_id]):  # nearly always
             return
-        sql = (
-            "SELECT updated_at_ms FROM threads WHERE updated_at_ms >= ? AND id <> ?"
-            " ORDER BY updated_at_ms LIMIT 100"
-        )
-        while True:
-            taken = [row[0] for row in database.rows(sql, [free, thread_id])]
-            for ms in taken:
-                free += ms == free
-            if len(taken) < 100 or taken[-1] > free:
-                break
-        if free != wanted:
-            values.update(updated_at=free // 1000, updated_at_ms=free)
+        free = database.value(_NEXT_FREE, [wanted, thread_id, thread_id])
+        values.update(updated_at=free // 1000, updated_at_ms=free)
 
     def _add_spawn_edge(self, database: Database, thread: StoredThread) -> None:
         parent = try_thread_id(source_parent(thread.source) or "")
