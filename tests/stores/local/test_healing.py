@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import shutil
 import sys
@@ -29,6 +30,7 @@ from threadstore.stores.local.store import LocalThreadStore
 from threadstore.stores.local.sync import EXACT
 from threadstore.stores.local.watches import FolderWatch, NameWatch
 from threadstore.testing import items
+from threadstore.testing.clock import ManualClock
 
 READ: list[str] = []
 """Folders that were read, by whoever."""
@@ -71,6 +73,12 @@ class Large(Watched):
     def next_list(self) -> dict[str, Any]:
         """A list after a while."""
         self.clock.advance(2)
+        return self.listed()
+
+    def list_of_new_process(self, *, after: float) -> dict[str, Any]:
+        """The list of a process that starts that many seconds after the last one."""
+        self.clock.advance(after)
+        self.sync = self.new_sync()
         return self.listed()
 
 
@@ -200,9 +208,25 @@ def test_processes_that_end_at_once_notice_an_old_file_that_grew(home: Large) ->
         assert path is not None
         home.append(path, items.turn_context(model="later"))
     for _ in range(2):
-        home.sync = home.new_sync()
-        listed = home.next_list()
+        listed = home.list_of_new_process(after=10)
     assert {thread.id for thread in listed.values() if thread.model == "later"} == changed
+
+
+def test_processes_in_quick_succession_write_nothing_and_look_at_no_old_file(home: Large) -> None:
+    home.list_of_new_process(after=10)
+    home.append(home.old_path(home.olds[0], 1), items.turn_context(model="later"))
+    changes = home.index.rows("SELECT total_changes()")
+    for _ in range(4):
+        assert home.list_of_new_process(after=2)[home.olds[0]].model != "later"
+    assert home.index.rows("SELECT total_changes()") == changes
+    assert home.list_of_new_process(after=2)[home.olds[0]].model == "later"
+
+
+def test_a_clock_that_was_set_back_does_not_keep_processes_from_looking(home: Large) -> None:
+    home.list_of_new_process(after=10)
+    home.append(home.old_path(home.olds[0], 1), items.turn_context(model="later"))
+    home.clock = ManualClock(home.clock.now() - dt.timedelta(days=1))
+    assert home.list_of_new_process(after=0)[home.olds[0]].model == "later"
 
 
 def test_what_the_background_left_undone_is_done_by_lists(home: Large) -> None:

@@ -16,6 +16,7 @@ __all__ = ["MISSING", "IndexFiles", "MissingThread"]
 MISSING: Final = "the file is missing"
 """``problem`` of a file that was there, and whose thread is kept."""
 _REACHED: Final = "looked_down_to"
+_REACHED_AT: Final = "looked_down_at"
 
 
 class MissingThread(msgspec.Struct, frozen=True):
@@ -115,17 +116,22 @@ class IndexFiles:
         )
         return self._files(sql, (threads,))
 
-    def further(self, count: int) -> list[IndexedFile]:
-        """Files behind the one at which a walk through all has stopped, the newest first."""
-        reached = self._index.meta(_REACHED)
-        before = b"\xff" if reached is None else os.fsencode(reached)
+    def behind(self, path: str | None, count: int) -> list[IndexedFile]:
+        """Files on a walk through all, the newest first, from behind *path* on."""
+        before = b"\xff" if path is None else os.fsencode(path)
         sql = "SELECT * FROM files WHERE path < ? ORDER BY path DESC LIMIT ?"
         return self._files(sql, (before, count))
 
-    def set_reached(self, path: str | None) -> None:
-        """Where that walk has stopped, if it has gone on."""
-        if path is not None:
-            self._index.set_meta(_REACHED, path)
+    def reached(self) -> tuple[str | None, int | None]:
+        """Where that walk has stopped, and when, as Unix time in milliseconds."""
+        at_ms = self._index.meta(_REACHED_AT)
+        return self._index.meta(_REACHED), None if at_ms is None else int(at_ms)
+
+    def set_reached(self, reached: tuple[str, int] | None) -> None:
+        """The same, if it has gone on."""
+        if reached is not None:
+            self._index.set_meta(_REACHED, reached[0])
+            self._index.set_meta(_REACHED_AT, str(reached[1]))
 
     def count(self) -> int:
         """Number of files; a look at all of them."""

@@ -23,7 +23,7 @@ from threadstore.stores.local.paths import (
 )
 from threadstore.stores.local.watches import UNSURE, FolderWatch
 
-__all__ = ["Findings", "batches", "look_at_likely", "look_into"]
+__all__ = ["Findings", "batches", "look_at_likely", "look_further", "look_into"]
 
 T = TypeVar("T")
 
@@ -32,7 +32,10 @@ _BEGINNING: Final = "~"
 _LIKELY: Final = 100
 """Threads whose files are likely to grow: those that were updated last."""
 _FURTHER: Final = 500
-"""Files that a process looks at beyond those that are likely to have changed: 2 ms."""
+"""Files that a process looks at beyond those that are likely to have changed: 4 ms, and up to 10 ms
+more until a slow disk has taken how far it came."""
+_FURTHER_AFTER_MS: Final = 10_000
+"""How long ago the process before it has to have done so: lists in quick succession do not pay."""
 
 
 class Findings(msgspec.Struct):
@@ -48,8 +51,8 @@ class Findings(msgspec.Struct):
     """Folders that were read, with their times before."""
     lost: list[str] = []
     """Folders that are gone."""
-    reached: str | None = None
-    """The file at which going on from process to process has stopped."""
+    reached: tuple[str, int] | None = None
+    """The file at which going on from process to process has stopped, and when."""
 
     def put_off(self, later: Findings) -> None:
         """Leave to *later* what is gone: it may have been moved to where nobody looked yet. Should
@@ -84,19 +87,25 @@ def look_into(
 
 
 def look_at_likely(
-    home: Home, files: IndexFiles, changed: Collection[str], found: Findings, *, further: bool
+    home: Home, files: IndexFiles, changed: Collection[str], found: Findings
 ) -> None:
     """Compare the files that are likely to have grown: those of the threads that were updated last,
-    that are *changed* otherwise, and whose writer lock somebody holds.
-
-    *further*: go on with a look at every file where another process has stopped. Where processes
-    are too short for a background, together they do what that does.
-    """
+    that are *changed* otherwise, and whose writer lock somebody holds."""
     _look_at(home, files.of_newest(_LIKELY), found)
     _look_at(home, files.of_threads({*changed, *locked_threads(home)}), found)
-    if further:
-        portion = files.further(_FURTHER)
-        found.reached = portion[-1].path if portion else _BEGINNING
+
+
+def look_further(home: Home, files: IndexFiles, found: Findings, now_ms: int) -> None:
+    """Go on with a look at every file where another process has stopped, if that is some seconds
+    ago. Where processes are too short for a background, together they do what that does.
+
+    *now_ms*: Unix time. A process that stopped later than now did so before the clock was set.
+    """
+    path, at_ms = files.reached()
+    if at_ms is None or not 0 <= now_ms - at_ms < _FURTHER_AFTER_MS:
+        portion = files.behind(path, _FURTHER)
+        done = len(portion) < _FURTHER
+        found.reached = _BEGINNING if done else portion[-1].path, now_ms
         _look_at(home, portion, found)
 
 

@@ -19,15 +19,15 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
-from threadstore.clock import Clock
+from threadstore.clock import Clock, to_ms
 from threadstore.errors import StoreUnavailable, ThreadNotFound
 from threadstore.metadata import StoredThread, ThreadMetadataPatch
 from threadstore.queries import ThreadPage, ThreadQuery
-from threadstore.stores.local import filling
+from threadstore.stores.local import filling, looking
 from threadstore.stores.local.database import LOCKED
 from threadstore.stores.local.index_db import IndexDb
 from threadstore.stores.local.index_files import MISSING, IndexFiles, MissingThread
-from threadstore.stores.local.looking import Findings, batches, look_at_likely, look_into
+from threadstore.stores.local.looking import Findings, batches, look_into
 from threadstore.stores.local.pace import Pace
 from threadstore.stores.local.paths import Home, RolloutFile
 from threadstore.stores.local.row_watch import RowWatch
@@ -265,8 +265,9 @@ class IndexSync:
         folders = self._every_folder() if full else self._folders.stale() if moved else ()
         look_into(self._home, self._files, folders, self._folders, found, thorough=full)
         if not full:
-            new = self._looked_at is None
-            look_at_likely(self._home, self._files, self._rows.changed_ids, found, further=new)
+            looking.look_at_likely(self._home, self._files, self._rows.changed_ids, found)
+        if not full and self._looked_at is None:
+            looking.look_further(self._home, self._files, found, to_ms(self.clock.now()))
         self.problems = found.problems if full else self.problems | found.problems
         return found
 
