@@ -5,19 +5,19 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import signal
 import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from threadstore.cli.table import Column, plain_lines
 from threadstore.cli.text import clean, cut, width
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from rich.progress import Progress
+
+    from threadstore.cli.table import Column
 
 __all__ = ["Console", "has_rich", "json_bytes"]
 
@@ -118,6 +118,8 @@ class Console:
 
             print_table(columns, rows)
             return
+        from threadstore.cli.table import plain_lines
+
         for line in plain_lines(columns, rows, self.screen):
             self.line(line)
 
@@ -208,6 +210,8 @@ def _ctrl_c_at_once() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    import signal
+
     inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Final
 
 from threadstore.cli.console import Console
-from threadstore.cli.table import Column
 from threadstore.cli.text import ago, cut, one_line, short_path, timestamp
 from threadstore.clock import SystemClock
 from threadstore.metadata import StoredThread, source_kind
@@ -38,6 +37,8 @@ def print_threads(
         return
     if not threads:
         return
+    from threadstore.cli.table import Column
+
     now = SystemClock().now()
     rows = [
         (

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import signal
 import time
 from collections.abc import Iterator
 from typing import Final, Self
@@ -135,6 +134,8 @@ def open_by_other_process(path: str) -> str | None:
 def _nobody_writes(path: str) -> bool:
     """Whether the kernel says so at once: it lends a file for reading only if nobody has it open
     for writing. Without that the descriptors of all processes have to be looked at."""
+    import signal  # here: it takes longer than the look that a list has at the locks
+
     with contextlib.suppress(OSError, AttributeError):
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
