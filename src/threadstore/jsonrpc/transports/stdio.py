@@ -41,7 +41,9 @@ class StdioTransport(Transport):
         self._target = target
         self._pipe = _own_end(target)
         self._limit = limit
-        self._threads = ThreadPoolExecutor(2, thread_name_prefix="threadstore-stdio")
+        # One thread each: two that wait for the same work are both woken for each piece of it.
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="threadstore-stdin")
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="threadstore-stdout")
         self._wake, self._waker = os.pipe()
         self._is_open = True
         self._is_closed = False
@@ -52,7 +54,7 @@ class StdioTransport(Transport):
 
     async def __aiter__(self) -> AsyncIterator[bytes | TooLarge]:
         lines = LineSplitter(self._limit)
-        while chunk := await self._in_thread(self._read):
+        while chunk := await _in_thread(self._reader, self._read):
             for line in lines.feed(chunk):
                 yield line
         for line in lines.finish():
@@ -64,7 +66,7 @@ class StdioTransport(Transport):
         try:
             for data in _lines(messages):
                 if rest := self._write_at_once(data):
-                    await self._in_thread(partial(self._write, rest))
+                    await _in_thread(self._writer, partial(self._write, rest))
         except OSError as error:
             self._is_open = False
             raise ConnectionClosed(f"the output is closed: {error}") from None
@@ -73,13 +75,11 @@ class StdioTransport(Transport):
         if not self._is_closed:
             self._is_closed, self._is_open = True, False
             os.close(self._waker)
-            self._threads.shutdown()
+            self._reader.shutdown()
+            self._writer.shutdown()
             os.close(self._wake)
             if self._pipe is not None:
                 os.close(self._pipe)
-
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     def _read(self) -> bytes:
         while self._wait(self._source, select.POLLIN):
@@ -121,6 +121,10 @@ class StdioTransport(Transport):
         poll.register(self._wake, select.POLLIN)
         ready = dict(poll.poll())
         return self._wake not in ready
+
+
+async def _in_thread(thread: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+    return await asyncio.get_running_loop().run_in_executor(thread, work)
 
 
 def _lines(messages: Sequence[bytes]) -> Sequence[bytes]:
