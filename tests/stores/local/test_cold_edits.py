@@ -66,3 +66,23 @@ async def test_a_log_that_was_rewritten_is_counted(tmp_path: Path) -> None:
         await store.resume_thread(thread_id)
         receipt = await store.append_items(thread_id, [items.agent_message("done")])
         assert receipt.position == count
+
+
+async def test_names_that_others_give_meanwhile_are_seen(tmp_path: Path) -> None:
+    home = CodexHome(tmp_path)
+    ours, theirs = home.thread(), home.thread()
+    home.name(theirs, "before")
+    async with open_store(f"local:{tmp_path}") as store:
+        for number in range(6):
+            name = ThreadMetadataPatch(name=f"ours {number}")
+            await store.update_thread_metadata(ours, name, origin=MetadataOrigin.EXPLICIT)
+            if number % 2:
+                home.name(theirs, f"theirs {number}")
+            wanted = {
+                ours: f"ours {number}",
+                theirs: "before" if not number else f"theirs {number - 1 + number % 2}",
+            }
+            assert {t.id: t.name for t in (await store.list_threads()).items} == wanted
+            assert {i: (await store.read_thread(i)).name for i in wanted} == wanted
+    async with open_store(f"local:{tmp_path}") as store:
+        assert {t.id: t.name for t in (await store.list_threads()).items} == wanted

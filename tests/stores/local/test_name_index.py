@@ -143,6 +143,27 @@ def test_an_index_that_was_written_anew_is_read_again(home: Home, ends: bytes) -
     assert name_index.load(home, known).names == {}
 
 
+@pytest.mark.parametrize("before", [b"", entry(A, "a"), entry(B, "z") + b"garbage\n"])
+def test_what_an_added_entry_makes_of_an_index_need_not_be_read(home: Home, before: bytes) -> None:
+    put(home, before)
+    known = name_index.load(home)
+    with name_index.adding(home) as add:
+        added = add(B, " b ", NOW)
+    assert added is not None
+    if known.ends:
+        assert name_index.with_added(known, added) == name_index.load(home, known)
+    assert added.before == known.fingerprint
+    assert added.after == name_index.fingerprint(home)
+
+
+def test_an_entry_tells_nothing_of_an_index_that_somebody_else_adds_to(home: Home) -> None:
+    put(home, entry(A, "a"))
+    with name_index.adding(home) as add:
+        put(home, content(home) + entry(A, "z"))
+        assert add(B, "b", NOW) is None
+    assert name_index.load(home).names == {A: "z", B: "b"}
+
+
 def test_removing_keeps_every_other_byte(home: Home) -> None:
     kept = [
         b"garbage\xff\r\n",

@@ -63,6 +63,7 @@ class Entering:
         self._clock = clock
         self._is_live = is_live
         self._rollouts: dict[str, str] | None = None
+        self._unpacked: tuple[bytes, Entry | None] = b"", None
 
     # Files
 
@@ -160,15 +161,15 @@ class Entering:
         """The files that are known to belong to a thread, as they are now."""
         return files_now(self._home, sorted(f.path for f in self._files.of_thread(thread_id)))
 
-    def locate(self, thread_id: str) -> RolloutFile | None:
-        """The file that stands for a thread at this moment."""
+    def locate(self, thread_id: str) -> tuple[RolloutFile | None, StateRow | None]:
+        """The file that stands for a thread at this moment, and the thread's row."""
         row = self._rows.row(thread_id)
         files = self.files_of(thread_id)
         wanted = os.path.basename(row.rollout_path) if row is not None else None
         if not files or (wanted and all(os.path.basename(f.path) != wanted for f in files)):
             known = {file.path for file in files}
             files += [file for file in find_by_id(self._home, thread_id) if file.path not in known]
-        return choose_file(thread_id, files, row)
+        return choose_file(thread_id, files, row), row
 
     def incomplete(self) -> list[RolloutFile]:
         """Files that could not be read, or stand on one that was not there."""
@@ -234,7 +235,7 @@ class Entering:
         elif fresh is not None and fresh.describes(file):
             self._enter(fresh, row)
         else:
-            self.index_thread(thread_id, file)
+            self.index_thread(thread_id, file, row)
 
     def lose_files(self, thread_id: str) -> None:
         """None of the files that a thread had is there."""
@@ -267,11 +268,13 @@ class Entering:
         folders = {os.path.dirname(file.path) for file in self._files.missing_of(thread_id)}
         return all(os.path.isdir(folder) for folder in folders)
 
-    def index_thread(self, thread_id: str, file: RolloutFile) -> StoredThread | None:
+    def index_thread(
+        self, thread_id: str, file: RolloutFile, row: StateRow | None
+    ) -> StoredThread | None:
         """Enter a thread whose file is *file*, reading that only if it has changed."""
         entry = self.entry(thread_id)
         if entry is not None and entry.derived.describes(file) and not entry.derived.incomplete:
-            return self._enter(entry.derived, self._rows.row(thread_id), entry)
+            return self._enter(entry.derived, row, entry)
         derived = self.derive(file)
         if derived is None:
             return None
@@ -292,9 +295,9 @@ class Entering:
         if derived.problem == EMPTY and row is None:
             self._set_aside(thread_id)  # nothing but an empty file: no history, no thread
             return None
-        merged, record = self._combine(derived, row, entry)
+        merged, record, listed = self._combine(derived, row, entry)
         known = entry or self.entry(thread_id)
-        if known == Entry(derived, merged) and record == self._index.get(thread_id):
+        if known == Entry(derived, merged) and record == listed:
             if self._index.in_transaction:
                 self._rows.merged(thread_id, row)
             return record
@@ -302,21 +305,24 @@ class Entering:
             return self.store(derived, merged, record, row)
         with self._index.transaction():  # what others have seen by now must stay: look once more
             row = self._rows.row(thread_id)
-            merged, record = self._combine(derived, row, None)
+            merged, record, _ = self._combine(derived, row, None)
             return self.store(derived, merged, record, row)
 
     def _combine(
         self, derived: Derived, row: StateRow | None, entry: Entry | None
-    ) -> tuple[StoredThread, StoredThread]:
-        """What file, row and name say together, and that with what the index has beyond them."""
+    ) -> tuple[StoredThread, StoredThread, StoredThread | None]:
+        """What file, row and name say together, that with what the index has beyond them, and what
+        it has."""
         merged = self.merge(derived, row)
-        if (ours := self._index.get(merged.id)) is not None:
+        listed = ours = self._index.get(merged.id)
+        if ours is not None:
             entry = entry or self.entry(merged.id)
         elif (missing := self._files.missing(merged.id)) is not None:
             ours, entry = missing.record, Entry.unpack(missing.derived)
         else:
-            return merged, merged
-        return merged, adopt(ours, merged) if entry is None else rebase(entry.merged, ours, merged)
+            return merged, merged, None
+        record = adopt(ours, merged) if entry is None else rebase(entry.merged, ours, merged)
+        return merged, record, listed
 
     def merge(self, derived: Derived, row: StateRow | None) -> StoredThread:
         """What file, row and name say together."""
@@ -366,8 +372,15 @@ class Entering:
         return Entry(derived, merged).pack()
 
     def entry(self, thread_id: str) -> Entry | None:
-        """What the index keeps with a thread."""
-        return Entry.unpack(self._index.derived(thread_id))
+        """What the index keeps with a thread. A change asks for it several times in a row."""
+        data = self._index.derived(thread_id)
+        if data is None:
+            return None
+        packed, entry = self._unpacked
+        if packed != data:
+            entry = Entry.unpack(data)
+            self._unpacked = data, entry
+        return entry
 
 
 def _indexed(derived: Derived) -> IndexedFile:

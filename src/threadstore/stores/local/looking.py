@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from threadstore.errors import StoreUnavailable
 from threadstore.stores.local.index_db import IndexedFile
 from threadstore.stores.local.index_files import MISSING, IndexFiles
 from threadstore.stores.local.locks import locked_threads
@@ -23,7 +24,7 @@ from threadstore.stores.local.paths import (
 )
 from threadstore.stores.local.watches import UNSURE, FolderWatch
 
-__all__ = ["Findings", "batches", "look_at_likely", "look_further", "look_into"]
+__all__ = ["Findings", "batches", "look_at_likely", "look_further", "look_into", "warn"]
 
 T = TypeVar("T")
 
@@ -192,3 +193,10 @@ def _fingerprint(path: str) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return info.st_size, info.st_mtime_ns, info.st_ino
+
+
+def warn(error: StoreUnavailable) -> None:
+    """What has changed cannot be entered now."""
+    from logging import getLogger  # here: every start would pay for it
+
+    getLogger(__name__).warning("the list index has to follow later: %s", error)

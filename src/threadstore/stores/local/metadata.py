@@ -193,12 +193,14 @@ class MetadataWriter:
             self._check_row_agrees(after)
         with self._open_log(writer, thread, needed=record is not None) as log:
             row_patch = patch if writer is None else writer.waiting.merge(patch)
-            self._write_everywhere(state, log, record, after, row_patch)
+            added = self._write_everywhere(state, log, record, after, row_patch)
         if writer is not None:
             writer.waiting = ThreadMetadataPatch()
             writer.thread = after
         with self._sync.following():
             self._sync.change(after, patch, explicit=True)
+            if added is not None:
+                self._sync.named(added)
         return after
 
     def _write_everywhere(
@@ -208,7 +210,7 @@ class MetadataWriter:
         record: RolloutItem | None,
         after: StoredThread,
         patch: ThreadMetadataPatch,
-    ) -> None:
+    ) -> name_index.Added | None:
         """Log record, row, name index; if one of them fails, none of them.
 
         Name index and database are locked first, so that where one cannot be written nothing is;
@@ -217,7 +219,7 @@ class MetadataWriter:
         """
         named = patch.name is not UNSET
         with contextlib.ExitStack() as undone_last:
-            add_name = None
+            add_name = added = None
             if named and after.name:
                 add_name = undone_last.enter_context(name_index.adding(self._home))
             with contextlib.nullcontext() if state is None else state.transaction(durable=True):
@@ -225,10 +227,11 @@ class MetadataWriter:
                 if state is not None:
                     self._write_row(after, patch, MetadataOrigin.EXPLICIT, durable=True)
                 if add_name is not None:
-                    add_name(after.id, after.name, self._clock.now())
+                    added = add_name(after.id, after.name, self._clock.now())
                 elif named:
                     # A blank entry would let Codex's lists show the name before it again.
                     name_index.remove(self._home, [after.id])
+        return added
 
     @contextlib.contextmanager
     def _logged(self, log: Recorder | None, record: RolloutItem | None) -> Iterator[None]:

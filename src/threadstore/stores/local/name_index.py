@@ -28,9 +28,17 @@ from threadstore.stores.local.paths import (
     unavailable,
 )
 
-__all__ = ["Fingerprint", "NameIndex", "adding", "append", "fingerprint", "load", "remove"]
-
-Adder = Callable[[str, str | None, dt.datetime], None]
+__all__ = [
+    "Added",
+    "Fingerprint",
+    "NameIndex",
+    "adding",
+    "append",
+    "fingerprint",
+    "load",
+    "remove",
+    "with_added",
+]
 
 
 class Fingerprint(msgspec.Struct, frozen=True):
@@ -39,6 +47,20 @@ class Fingerprint(msgspec.Struct, frozen=True):
     size: int
     mtime_ns: int
     inode: int
+
+
+class Added(msgspec.Struct, frozen=True):
+    """An entry of ours, and the file before and after: so it need not be read to know it."""
+
+    thread_id: str
+    name: str
+    data: bytes
+    before: Fingerprint
+    after: Fingerprint
+
+
+Adder = Callable[[str, str | None, dt.datetime], Added | None]
+"""``None``: somebody else has added something at the same moment."""
 
 
 class NameIndex(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,9 +94,12 @@ _decode: Final = msgspec.json.Decoder(_Entry).decode
 def fingerprint(home: Home) -> Fingerprint | None:
     """The index file's fingerprint now; ``None`` if there is no file."""
     try:
-        info = os.stat(home.name_index)
+        return _fingerprint(os.stat(home.name_index))
     except OSError:
         return None
+
+
+def _fingerprint(info: os.stat_result) -> Fingerprint:
     return Fingerprint(info.st_size, info.st_mtime_ns, info.st_ino)
 
 
@@ -111,6 +136,22 @@ def load(home: Home, known: NameIndex | None = None) -> NameIndex:
     )
 
 
+def with_added(known: NameIndex, added: Added) -> NameIndex:
+    """What :func:`load` would say now, if *known* was the file before an entry was added."""
+    names = dict(known.names)
+    names.pop(added.thread_id, None)
+    names[added.thread_id] = added.name
+    return msgspec.structs.replace(
+        known,
+        names=names,
+        fingerprint=added.after,
+        size=added.after.size,
+        checksum=zlib.crc32(added.data, known.checksum),
+        ends=True,
+        news=frozenset((added.thread_id,)),
+    )
+
+
 def _known_part(data: bytes, known: NameIndex | None) -> int:
     """How many bytes of *data* are those that *known* was read from; 0 if any of them differs."""
     if known is None or not known.ends or len(data) < known.size:
@@ -134,14 +175,20 @@ def adding(home: Home) -> Iterator[Adder]:
     added goes again. Raises StoreUnavailable, on entering before anything is changed."""
     with _changing(home):
         descriptor = open_private(home.name_index, os.O_RDWR | os.O_APPEND)
-        before = after = os.fstat(descriptor).st_size
+        file = _fingerprint(os.fstat(descriptor))
+        before = after = file.size
 
-        def add(thread_id: str, name: str | None, now: dt.datetime) -> None:
+        def add(thread_id: str, name: str | None, now: dt.datetime) -> Added | None:
             nonlocal after
             entry = _Entry(id=thread_id, thread_name=name or "", updated_at=_rfc3339(now))
-            after += _append_line(descriptor, msgspec.json.encode(entry) + b"\n")
+            data = _append_line(descriptor, msgspec.json.encode(entry) + b"\n")
+            after += len(data)
             os.fdatasync(descriptor)
             sync_folder(home.home)
+            then = _fingerprint(os.fstat(descriptor))
+            if then.size != before + len(data):
+                return None
+            return Added(thread_id, entry.thread_name.strip(), data, file, then)
 
         try:
             yield add
@@ -203,8 +250,8 @@ def _copy(source: int, offset: int, target: int, gone: frozenset[str]) -> int:
     return offset + len(data)
 
 
-def _append_line(descriptor: int, line: bytes) -> int:
-    """The number of bytes that were added."""
+def _append_line(descriptor: int, line: bytes) -> bytes:
+    """The bytes that were added."""
     size = os.fstat(descriptor).st_size
     if size and os.pread(descriptor, 1, size - 1) != b"\n":
         line = b"\n" + line
@@ -216,7 +263,7 @@ def _append_line(descriptor: int, line: bytes) -> int:
         if os.fstat(descriptor).st_size == size + written:
             os.ftruncate(descriptor, size)
         raise
-    return written
+    return line
 
 
 @contextlib.contextmanager

@@ -27,7 +27,8 @@ from threadstore.stores.local import filling, looking
 from threadstore.stores.local.database import LOCKED
 from threadstore.stores.local.index_db import IndexDb
 from threadstore.stores.local.index_files import MISSING, IndexFiles, MissingThread
-from threadstore.stores.local.looking import Findings, batches, look_into
+from threadstore.stores.local.looking import Findings, batches, look_into, warn
+from threadstore.stores.local.name_index import Added
 from threadstore.stores.local.pace import Pace
 from threadstore.stores.local.paths import Home, RolloutFile
 from threadstore.stores.local.row_watch import RowWatch
@@ -152,11 +153,10 @@ class IndexSync:
             if not isinstance(error.__cause__, LOCKED) or not self.serves():
                 raise
             self._blocked_until = self.clock.monotonic() + _PATIENCE * _REST
-            _warn(error)
+            warn(error)
 
     def look_again(self) -> None:
-        """Have the next list look at the files that are likely to have grown, whenever the last one
-        did."""
+        """Have the next list look at files that are likely to have grown, however soon it is."""
         self._hurried = True
 
     def refresh(
@@ -389,12 +389,13 @@ class IndexSync:
                 if self._entering.is_left_alone(thread_id):
                     return self._index.get(thread_id)
                 self._names.update()
-                file = self._entering.locate(thread_id)
+                file, row = self._entering.locate(thread_id)
             if file is None:
                 self.refresh()  # its file may have the name of another thread
             with self._lock:
-                file = file or self._entering.locate(thread_id)
-                thread = self._entering.index_thread(thread_id, file) if file is not None else None
+                if file is None:
+                    file, row = self._entering.locate(thread_id)
+                thread = self._entering.index_thread(thread_id, file, row) if file else None
                 if thread is not None or not self._files.of_thread(thread_id):
                     break
         if thread is None:
@@ -448,6 +449,11 @@ class IndexSync:
             entry = entry and msgspec.structs.replace(entry, merged=said.apply(entry.merged))
             self._index.upsert(patch.apply(current), derived=entry.pack() if entry else None)
 
+    def named(self, added: Added) -> None:
+        """:meth:`change` has entered the name of an entry that was added to the name index."""
+        with self._lock:
+            self._names.added(added)
+
     @contextlib.contextmanager
     def following(self) -> Iterator[None]:
         """Around entering what is done already: if the index cannot follow now, that is no failure
@@ -456,7 +462,7 @@ class IndexSync:
             yield
         except StoreUnavailable as error:
             self._generation = None
-            _warn(error)
+            warn(error)
 
     def check_unreferenced(
         self,
@@ -491,9 +497,3 @@ class IndexSync:
     def missing_threads(self) -> list[MissingThread]:
         """Threads that are kept though their file is gone."""
         return self._files.missing_threads()
-
-
-def _warn(error: StoreUnavailable) -> None:
-    from logging import getLogger  # here: every start would pay for it
-
-    getLogger(__name__).warning("the list index has to follow later: %s", error)

@@ -88,6 +88,14 @@ class NameWatch:
         self._mark, self._loaded = loaded.fingerprint, True
         self.unsaved = True
 
+    def added(self, added: name_index.Added) -> None:
+        """A writer of this store has added an entry, and the index has it: if nobody else has
+        changed the file since it was last read, it need not be read again."""
+        if self._read is None or not self._read.ends or self._mark != added.before:
+            return
+        self._read = name_index.with_added(self._read, added)
+        self._names, self._mark, self.unsaved = self._read.names, self._read.fingerprint, True
+
     def settle(self) -> None:
         """Remember what was read: every thread has been merged with it."""
         if self.unsaved:
