@@ -239,12 +239,9 @@ def all_of_kinds(items: Sequence[RolloutItem], kind_type: str, kinds: frozenset[
     """
     if {item.type for item in items} != {kind_type}:
         return False
-    payloads = list(map(_stored, items))
-    if set(map(type, payloads)) != {dict}:
-        return False
     try:
-        return kinds.issuperset([payload.get("type") for payload in payloads])
-    except TypeError:  # a kind that is no text
+        return kinds.issuperset([payload.get("type") for payload in map(_stored, items)])
+    except (AttributeError, TypeError):  # no object, or a kind that is no text
         return False
 
 
@@ -303,12 +300,14 @@ def encode_lines(
         check_items(items)
     lines: list[_NewLine | msgspec.Raw]
     try:
-        for kind, timestamp in {(item.type, item.timestamp) for item in items}:  # mostly just one
+        sorts = {(item.type, item.timestamp) for item in items}  # mostly just one
+        for kind, timestamp in sorts:
             if type(kind) is not str or not (timestamp is None or type(timestamp) is str):
                 check_items(items)
-        if first is msgspec.UNSET and not any(map(_stored_raw, items)):
+        if first is msgspec.UNSET and len(sorts) == 1 and not any(map(_stored_raw, items)):
             lines = [
-                _NewLine(item.timestamp or stamp, first, item.type, _stored(item)) for item in items
+                _NewLine(timestamp or stamp, first, kind, payload)
+                for payload in map(_stored, items)
             ]
         else:
             lines = [_any_line(item, stamp, first, index) for index, item in enumerate(items)]
