@@ -68,7 +68,8 @@ def from_ms(ms: int) -> dt.datetime:
 
 def floor_ms(moment: dt.datetime) -> dt.datetime:
     """*moment* as stores keep times: in UTC, to the millisecond, rounded down."""
-    return from_ms(to_ms(moment))
+    utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    return utc.replace(microsecond=utc.microsecond // 1000 * 1000)
 
 
 def rfc3339_ms(moment: dt.datetime) -> str:

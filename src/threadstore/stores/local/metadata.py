@@ -107,7 +107,8 @@ class MetadataWriter:
         That a live thread was used is the only thing that most turns of it imply, and its log tells
         it too: nobody waits until that is written, unless it could not be written last time.
         """
-        if patch.is_empty():
+        touches = patch.only_touches()
+        if not touches and patch.is_empty():
             return thread
         after = patch.apply(thread)
         if writer is None:
@@ -115,7 +116,7 @@ class MetadataWriter:
             return after
         if not writer.materialised:
             writer.waiting = writer.waiting.merge(patch)
-        elif patch.only_touches() and writer.waiting.is_empty():
+        elif touches and writer.waiting.is_empty():
             self._observations.add_later(thread.id, (after, patch))
         else:
             await self._observations.add((after, writer.waiting.merge(patch)))
