@@ -25,7 +25,7 @@ UTC: Final = dt.timezone.utc  # noqa: UP017 - one spelling for 3.11 and mypy
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = dt.timedelta(milliseconds=1)
 # Codex file names, and the header of some very old rollouts, use dashes in the time as well.
-_DASHED: Final = re.compile(r"(\d{4}-\d{2}-\d{2})T(\d{2})-(\d{2})-(\d{2})$")
+_DASHED: Final = r"(\d{4}-\d{2}-\d{2})T(\d{2})-(\d{2})-(\d{2})$"
 
 
 class Clock(Protocol):
@@ -90,7 +90,7 @@ def parse_timestamp(text: object) -> dt.datetime | None:
     """Parse RFC 3339 or the dashed file-name form (as UTC); ``None`` if it is neither."""
     if not isinstance(text, str):
         return None
-    if text[13:14] == "-" and (dashed := _DASHED.match(text)):
+    if text[13:14] == "-" and (dashed := re.match(_DASHED, text)):
         text = f"{dashed[1]}T{dashed[2]}:{dashed[3]}:{dashed[4]}Z"
     try:
         moment = dt.datetime.fromisoformat(text)

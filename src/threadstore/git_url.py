@@ -8,7 +8,7 @@ from typing import Final
 __all__ = ["strip_credentials"]
 
 # scheme://userinfo@host… — the userinfo may itself hold an "@" (up to the last one before a slash).
-_USERINFO: Final = re.compile(r"^(\s*[A-Za-z][A-Za-z0-9+.-]*://)[^/?#]*@")
+_USERINFO: Final = r"^(\s*[A-Za-z][A-Za-z0-9+.-]*://)[^/?#]*@"
 
 
 def strip_credentials(url: str) -> str:
@@ -18,4 +18,4 @@ def strip_credentials(url: str) -> str:
     part of the userinfo and goes as well; the ``git@host:path`` form has no place for a password
     and stays.
     """
-    return _USERINFO.sub(r"\1", url)
+    return re.sub(_USERINFO, r"\1", url)

@@ -28,7 +28,6 @@ import msgspec
 from threadstore.arguments import check_append, check_class, check_lines, check_position
 from threadstore.errors import Unsupported
 from threadstore.findings import Finding, Repair, RepairedLine
-from threadstore.history.items import DamagedLine, History, RolloutItem
 from threadstore.metadata import (
     HistoryBase,
     MetadataOrigin,
@@ -40,6 +39,7 @@ from threadstore.queries import ThreadPage, ThreadQuery
 
 if TYPE_CHECKING:
     from threadstore import paging
+    from threadstore.history.items import DamagedLine, History, RolloutItem
     from threadstore.pages import ItemPage, TurnPage
     from threadstore.search import OccurrencePage, SearchPage, SearchQuery
 
@@ -253,6 +253,8 @@ class ThreadStore(abc.ABC):
         Raises :class:`ThreadNotFound`, and :class:`CorruptHistory` only when there are lines and
         no line can be served.
         """
+        from threadstore.history.items import History
+
         return History.of(thread_id, [entry async for entry in self.iter_history(thread_id)])
 
     async def raw_history(self, thread_id: str) -> AsyncIterator[bytes]:
@@ -266,6 +268,8 @@ class ThreadStore(abc.ABC):
         This default serves stores without blank lines, damaged lines above 64 KiB and forks by
         reference.
         """
+        from threadstore.history.items import RolloutItem
+
         async for entry in self.iter_history(thread_id):
             line = entry.line() if isinstance(entry, RolloutItem) else entry.raw
             yield line + b"\n"
@@ -396,6 +400,8 @@ class ThreadStore(abc.ABC):
         A store whose histories cannot be damaged yields every line as it is. Raises
         :class:`ThreadNotFound` at the first step, :class:`CorruptHistory` if no line can be read.
         """
+        from threadstore.history.items import RolloutItem
+
         number = 0
         async for entry in self.iter_history(thread_id):
             number += 1

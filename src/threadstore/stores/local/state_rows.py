@@ -27,7 +27,7 @@ _TEXT_COLUMNS: Final = tuple(_TEXTS.split())
 COLUMNS: Final = (*_TEXT_COLUMNS, *_NUMBERS.split())
 """What is read, in the order in which :func:`decode_row` wants it."""
 
-_ID: Final = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
+_ID: Final = r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"
 _FIRST_MS: Final = 1_577_836_800_000  # Codex 0.131 and 0.169 take a smaller value for seconds
 _EARLIEST_MS: Final = -62_135_596_800_000
 _LATEST_MS: Final = 253_402_300_799_999
@@ -121,7 +121,7 @@ def decode_row(values: Sequence[Any], sections: dict[str, Section]) -> StateRow:
      name, section_id, project_id, originator, creator_user_id, creator_account_id,
      created_s, created_ms, updated_s, updated_ms, recency_s, recency_ms, tokens_used,
      archived, archived_s, section_position, section_entered_ms, daybreak) = values  # fmt: skip
-    if id_ is None or not _ID.fullmatch(id_):
+    if id_ is None or not re.fullmatch(_ID, id_):
         damage.append("id is not a UUID: Codex lists nothing while the row is there")
     decoded_source = _source(source or "vscode")
     if decoded_source is None:

@@ -11,7 +11,6 @@ import msgspec
 from threadstore.clock import floor_ms
 from threadstore.errors import Conflict, InvalidRequest, StoreUnavailable
 from threadstore.following import follow
-from threadstore.history.items import DamagedLine, History, RolloutItem
 from threadstore.ids import new_thread_id, parse_thread_id
 from threadstore.metadata import (
     HistoryBase,
@@ -42,6 +41,7 @@ from threadstore.stores.local.waiting import in_worker, others_first
 from threadstore.version import VERSION
 
 if TYPE_CHECKING:
+    from threadstore.history.items import DamagedLine, History, RolloutItem
     from threadstore.stores.local.derive import LogEnd
     from threadstore.stores.local.reader import Batch
     from threadstore.stores.local.writers import LiveWriter
@@ -265,6 +265,8 @@ class LocalThreadStore(Rooms):
             entries += batch
             if number % 8 == 7:  # some 2,000 lines, a few milliseconds
                 await others_first()
+        from threadstore.history.items import History
+
         return History.of(thread_id, entries)
 
     async def raw_history(self, thread_id: str) -> AsyncIterator[bytes]:

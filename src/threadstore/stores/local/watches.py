@@ -6,7 +6,6 @@ another one has.
 
 from __future__ import annotations
 
-import heapq
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -161,7 +160,7 @@ class FolderWatch:
     def _choose(self) -> dict[str, int | None]:
         marks = self._marks
         folders = [folder for folder, mark in marks.items() if mark in (None, UNSURE)]
-        folders += heapq.nlargest(_IN_USE, marks, key=lambda folder: marks[folder] or 0)
+        folders += sorted(marks, key=lambda folder: marks[folder] or 0, reverse=True)[:_IN_USE]
         folders += [folder for folder in marks if os.path.dirname(folder) not in marks]
         for folder in folders:  # grows while it is walked
             if os.path.dirname(folder) in marks:
