@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Final
 
 from benchmarks.measure import Result, in_turn, median, seconds
@@ -60,15 +63,27 @@ def list_threads(_folder: str) -> Iterator[Result]:
         f"pile-{threads}", lambda home: make_pile(home, threads), linked=threads >= 100_000
     )
     command = _run(_SCRIPT, "--store", f"local:{home}", "list", "--limit", "50")
-    ours, limit = in_turn(command, _PASS, best=median, rounds=pick(15, 3))
-    yield Result(
-        name=f"threadstore list of {threads:,} - python -c pass / 100 ms",
-        ours=max(ours - limit, 0.0),
-        limit=0.100,
-        unit="s",
-        goal=1.0,
-        higher_is_better=False,
-    )
+
+    def alone() -> float:
+        _forget_looks(home)
+        return command()
+
+    for name, ask in (("", command), (", the first in 10 s", alone)):
+        ours, limit = in_turn(ask, _PASS, best=median, rounds=pick(15, 3))
+        yield Result(
+            name=f"threadstore list of {threads:,}{name} - python -c pass / 100 ms",
+            ours=max(ours - limit, 0.0),
+            limit=0.100,
+            unit="s",
+            goal=1.0,
+            higher_is_better=False,
+        )
+
+
+def _forget_looks(home: Path) -> None:
+    """Have the next process check some old files, as processes in succession do once in 10 s."""
+    with contextlib.closing(sqlite3.connect(home / "threadstore_1.sqlite")) as index, index:
+        index.execute("DELETE FROM meta WHERE key = 'looked_down_at'")
 
 
 BENCHES: Final[list[Callable[[str], Iterator[Result]]]] = [help_text, import_package, list_threads]
