@@ -60,6 +60,24 @@ async def test_requests_are_answered_after_the_end_of_the_input(tmp_path: Path, 
     assert _answers(tmp_path / "out") == [{"id": 1, "result": "w"}]
 
 
+@pytest.mark.parametrize("named", [False, True])
+async def test_a_pipe_that_everybody_has_left_is_read_to_its_end(
+    tmp_path: Path, desk: Desk, named: bool
+) -> None:
+    if named:
+        os.mkfifo(tmp_path / "in")
+        source = os.open(tmp_path / "in", os.O_RDONLY | os.O_NONBLOCK)
+        target = os.open(tmp_path / "in", os.O_WRONLY)
+    else:
+        source, target = os.pipe()
+    os.write(target, _ASK + b"\n")
+    os.close(target)
+    with (tmp_path / "out").open("wb") as out:
+        await _serve(desk, source, out.fileno())
+    os.close(source)
+    assert _answers(tmp_path / "out") == [_ANSWER]
+
+
 async def test_nothing_is_asked_after_the_end_of_the_input(tmp_path: Path, desk: Desk) -> None:
     (tmp_path / "in").write_bytes(b'{"id":1,"method":"lateQuestion"}')
     with (tmp_path / "in").open("rb") as source, (tmp_path / "out").open("wb") as target:

@@ -33,13 +33,16 @@ class StdioTransport(Transport):
     They stay blocking, since others share them (a terminal, standard error), and they may be
     files or ``/dev/null``, which an event loop can not wait for: hence a thread for each
     direction. It sleeps in ``poll`` and writes no more than a pipe takes at once, so that
-    :meth:`close` ends it whatever the peer does.
+    :meth:`close` ends it whatever the peer does. A pipe that the system lets us open once more
+    needs no thread: there and back takes as long as many an answer.
     """
 
     def __init__(self, source: int = 0, target: int = 1, *, limit: int = DEFAULT_LIMIT) -> None:
         self._source = source
         self._target = target
-        self._pipe = _own_end(target)
+        self._pipe = _own_end(target, os.O_WRONLY)
+        self._inlet = _own_end(source, os.O_RDONLY) if _is_nameless(source) else None
+        self._news: asyncio.Future[None] | None = None
         self._limit = limit
         # One thread each: two that wait for the same work are both woken for each piece of it.
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="threadstore-stdin")
@@ -54,7 +57,7 @@ class StdioTransport(Transport):
 
     async def __aiter__(self) -> AsyncIterator[bytes | TooLarge]:
         lines = LineSplitter(self._limit)
-        while chunk := await _in_thread(self._reader, self._read):
+        while chunk := await self._next():
             for line in lines.feed(chunk):
                 yield line
         for line in lines.finish():
@@ -73,13 +76,49 @@ class StdioTransport(Transport):
 
     async def close(self, reason: Close = Close.DONE) -> None:  # noqa: ARG002 - nobody to tell
         if not self._is_closed:
+            self._stop_waiting()
             self._is_closed, self._is_open = True, False
             os.close(self._waker)
+            self._wake_up()
             self._reader.shutdown()
             self._writer.shutdown()
             os.close(self._wake)
-            if self._pipe is not None:
-                os.close(self._pipe)
+            for own in (self._pipe, self._inlet):
+                if own is not None:
+                    os.close(own)
+
+    async def _next(self) -> bytes:
+        """What has come; nothing at the end."""
+        if self._inlet is None:
+            return await _in_thread(self._reader, self._read)
+        while await self._has_news(self._inlet):
+            try:
+                return os.read(self._inlet, _CHUNK)
+            except BlockingIOError:  # somebody else has read it
+                continue
+            except OSError:
+                break
+        return b""
+
+    async def _has_news(self, inlet: int) -> bool:
+        """Wait for some; not if the transport was closed first."""
+        if not self._is_closed:
+            loop = asyncio.get_running_loop()
+            self._news = loop.create_future()
+            loop.add_reader(inlet, self._wake_up)
+            try:
+                await self._news
+            finally:
+                self._stop_waiting()
+        return not self._is_closed
+
+    def _stop_waiting(self) -> None:
+        if self._inlet is not None and not self._is_closed:
+            asyncio.get_running_loop().remove_reader(self._inlet)
+
+    def _wake_up(self) -> None:
+        if self._news is not None and not self._news.done():
+            self._news.set_result(None)
 
     def _read(self) -> bytes:
         while self._wait(self._source, select.POLLIN):
@@ -140,11 +179,18 @@ def _widen(pipe: int) -> None:
         fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _WIDE)
 
 
-def _own_end(fd: int) -> int | None:
-    """The same pipe opened once more, for us alone: that may be non-blocking, and takes at once
-    whatever there is room for. ``None`` if it is no pipe, or the system has no such way."""
+def _own_end(fd: int, flag: int) -> int | None:
+    """The same pipe opened once more, for us alone: that may be non-blocking, and gives or takes at
+    once whatever there is. ``None`` if it is no pipe, or the system has no such way."""
     with contextlib.suppress(OSError):
         if stat.S_ISFIFO(os.fstat(fd).st_mode):
-            flags = os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC
-            return os.open(f"/proc/self/fd/{fd}", flags)
+            return os.open(f"/proc/self/fd/{fd}", flag | os.O_NONBLOCK | os.O_CLOEXEC)
     return None
+
+
+def _is_nameless(fd: int) -> bool:
+    """Whether it is a pipe without a name. Opening one that has a name, and that all who wrote to
+    it have left, would begin a wait for others."""
+    with contextlib.suppress(OSError):
+        return os.readlink(f"/proc/self/fd/{fd}").startswith("pipe:")
+    return False
