@@ -32,8 +32,10 @@ _ROUND = 6.0
 _IDS = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}")
 EXPECTED = re.compile(
     "already has an active writer|is archived|no (archived )?rollout found for thread id"
+    r"|/rollout-[^`/]+\.jsonl`: file does not exist"  # moved after Codex had found it
 )
-"""What Codex says to a request for a thread that another process holds, or has moved."""
+"""What Codex says to a request for a thread that another process holds, or has moved. That nothing
+is missing in the end is seen in the files."""
 
 
 class CodexHammer:
